@@ -1,0 +1,33 @@
+"""Every setting of every process: grouped, frozen, read once, by ``load_settings``."""
+
+from settings.load import SettingsError, load_settings
+from settings.model import (
+    ApiSettings,
+    DatabaseSettings,
+    FlowerSettings,
+    LogSettings,
+    PipelineSettings,
+    RedisSettings,
+    RelaySettings,
+    Settings,
+    TelemetrySettings,
+    WorkerSettings,
+)
+from settings.reference import SettingReference, setting_references
+
+__all__ = [
+    "ApiSettings",
+    "DatabaseSettings",
+    "FlowerSettings",
+    "LogSettings",
+    "PipelineSettings",
+    "RedisSettings",
+    "RelaySettings",
+    "SettingReference",
+    "Settings",
+    "SettingsError",
+    "TelemetrySettings",
+    "WorkerSettings",
+    "load_settings",
+    "setting_references",
+]

@@ -1,0 +1,210 @@
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Group(BaseModel):
+    """Settings that belong together; frozen, and a name it doesn't know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatabaseSettings(Group):
+    """PostgreSQL, where the truth is."""
+
+    url: SecretStr = Field(
+        default=SecretStr("postgresql://throughline@127.0.0.1:5432/throughline"),
+        description="PostgreSQL URL (postgresql://user:password@host:port/name?sslmode=…).",
+    )
+    pool_size: PositiveInt = Field(default=10, description="Connections kept open, per process.")
+    pool_timeout: PositiveFloat = Field(default=2.0, description="Seconds to wait for a free connection.")
+    connect_timeout: PositiveFloat = Field(default=5.0, description="Seconds to wait for a new connection.")
+    statement_timeout: PositiveFloat = Field(default=10.0, description="Seconds one statement may take.")
+    prepared_statements: bool = Field(
+        default=True, description="Off behind a transaction pooler such as PgBouncer before 1.21."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_postgresql(cls, value: SecretStr) -> SecretStr:
+        scheme = value.get_secret_value().partition("://")[0].partition("+")[0]
+        if scheme not in {"postgresql", "postgres"}:
+            message = "must be a postgresql:// URL"
+            raise ValueError(message)
+        return value
+
+
+class RedisSettings(Group):
+    """Redis, which carries run ids to the workers and holds nothing that can't be made again."""
+
+    url: SecretStr = Field(
+        default=SecretStr("redis://127.0.0.1:6379/0"),
+        description="Redis URL (redis://, rediss:// for TLS, or unix://).",
+    )
+    socket_timeout: PositiveFloat = Field(
+        default=10.0, description="Seconds a command may take; bounds how long a half-open connection stays unnoticed."
+    )
+    connect_timeout: PositiveFloat = Field(default=5.0, description="Seconds to wait for a new connection.")
+    health_check_interval: PositiveFloat = Field(
+        default=5.0, description="Seconds of idleness after which a connection is tested before use."
+    )
+    visibility_timeout: PositiveInt = Field(
+        default=300, description="Seconds until Redis redelivers an unacknowledged message. The leases act long before."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value().partition("://")[0] not in {"redis", "rediss", "unix"}:
+            message = "must be a redis://, rediss:// or unix:// URL"
+            raise ValueError(message)
+        return value
+
+
+class ApiSettings(Group):
+    """The HTTP side."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: Port = Field(default=8000, description="Port to listen on.")
+    max_body_bytes: PositiveInt = Field(default=1_048_576, description="Largest request body, in bytes.")
+    flush_max_rows: PositiveInt = Field(default=256, description="Events that share one commit, at most.")
+    flush_max_bytes: PositiveInt = Field(default=4_194_304, description="Bytes of data that share one commit, at most.")
+    flush_queue_max: PositiveInt = Field(
+        default=4096, description="Requests that may wait for a commit; beyond it the answer is 503 with Retry-After."
+    )
+    flushers: PositiveInt = Field(default=2, description="Commits under way side by side.")
+    accept_timeout: PositiveFloat = Field(
+        default=2.0, description="Seconds until an accept that got no commit is a 503."
+    )
+    graceful_timeout: PositiveFloat = Field(default=5.0, description="Seconds open requests have to end at SIGTERM.")
+    flower_url: str | None = Field(
+        default=None, description="Where people open Flower; an attempt then links to its task there."
+    )
+    trace_url_template: str | None = Field(
+        default=None, description="Where people open a trace; {trace_id} is filled in."
+    )
+
+
+class RelaySettings(Group):
+    """The process that publishes what is due and recovers what was left behind."""
+
+    poll_interval: PositiveFloat = Field(default=1.0, description="Seconds between looks when no NOTIFY comes.")
+    take_max: PositiveInt = Field(default=1000, description="Runs taken and published at once, at most.")
+    window: PositiveInt = Field(default=2000, description="Sent but unclaimed runs kept in Redis, per queue.")
+    message_max_runs: PositiveInt = Field(default=50, description="Run ids in one message, at most.")
+    single_below: PositiveInt = Field(default=16, description="Up to so many due runs, each gets a message of its own.")
+    take_lease: PositiveFloat = Field(
+        default=15.0, description="Seconds a taken run stays invisible to relays; a relay that dies costs so much."
+    )
+    republish_after: PositiveFloat = Field(
+        default=60.0, description="Seconds until a sent run that nobody claimed is sent again."
+    )
+    metrics_port: Port = Field(default=9101, description="Port of /metrics; 0 serves none.")
+    metrics_host: str = Field(default="127.0.0.1", description="Address of /metrics.")
+
+
+class WorkerSettings(Group):
+    """The Celery side."""
+
+    pool: Literal["threads", "prefork"] = Field(
+        default="threads",
+        description="threads: one event loop a process, for nodes that wait. prefork: children, for nodes that compute.",
+    )
+    concurrency: PositiveInt = Field(
+        default=8, description="Messages handled side by side (threads), or child processes (prefork)."
+    )
+    slots: PositiveInt = Field(default=64, description="Runs under way at once in one process.")
+    prefetch_multiplier: PositiveInt = Field(default=1, description="Messages fetched ahead, times concurrency.")
+    queues: tuple[str, ...] = Field(default=("default",), description='Queues to consume, as a JSON list: ["default"].')
+    lease: PositiveFloat = Field(
+        default=10.0, description="Seconds a process holds its runs without renewing; renewed three times as often."
+    )
+    acknowledge_after: PositiveFloat = Field(
+        default=5.0, description="Seconds until a message with slow runs is acknowledged and left to the lease."
+    )
+    stop_grace: PositiveFloat = Field(
+        default=5.0, description="Seconds runs have to end at SIGTERM before they are cancelled and handed back."
+    )
+    metrics_port: Port = Field(
+        default=9102, description="Port of /metrics; 0 serves none. A prefork child n serves on this port + 1 + n."
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="Address of /metrics.")
+
+
+class PipelineSettings(Group):
+    """Which pipelines there are."""
+
+    modules: tuple[str, ...] = Field(
+        default=(), description='Modules or packages with pipelines of your own, as a JSON list: ["acme.flows"].'
+    )
+    builtin: bool = Field(default=True, description="Also load the pipelines found in pipelines/flows/.")
+
+
+class TelemetrySettings(Group):
+    """Traces."""
+
+    endpoint: str | None = Field(
+        default=None,
+        description="OTLP/HTTP base URL (http://collector:4318). Without one, OTEL_EXPORTER_OTLP_ENDPOINT; "
+        "without both, spans are made for their ids and exported nowhere.",
+    )
+    headers: SecretStr | None = Field(
+        default=None, description="Headers for the exporter: name=value,name=value. They may hold credentials."
+    )
+    sample_ratio: float = Field(
+        default=1.0,
+        ge=0.0,
+        le=1.0,
+        description="Share of the traces begun here that are kept; a caller's choice stands.",
+    )
+    queue_size: PositiveInt = Field(
+        default=8192, description="Ended spans kept for export; more are dropped, and counted."
+    )
+    export_timeout: PositiveFloat = Field(default=5.0, description="Seconds one export may take.")
+
+
+class LogSettings(Group):
+    """Logs."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Lowest level written.")
+    format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="auto: readable at a terminal, JSON elsewhere."
+    )
+
+
+class FlowerSettings(Group):
+    """Flower, for people who look at Celery's own view."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: Port = Field(default=5555, description="Port to listen on.")
+    user: str = Field(default="throughline", description="Name for basic authentication.")
+    password: SecretStr | None = Field(
+        default=None, description="Password for basic authentication; Flower does not start without one."
+    )
+    url_prefix: str = Field(default="", description="Path under which a proxy serves Flower.")
+
+
+class Settings(BaseSettings):
+    """All settings. ``THROUGHLINE_<GROUP>_<NAME>`` in the environment sets one, e.g. ``THROUGHLINE_API_PORT``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="THROUGHLINE_",
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+    )
+
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    redis: RedisSettings = Field(default_factory=RedisSettings)
+    api: ApiSettings = Field(default_factory=ApiSettings)
+    relay: RelaySettings = Field(default_factory=RelaySettings)
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    pipelines: PipelineSettings = Field(default_factory=PipelineSettings)
+    telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+    flower: FlowerSettings = Field(default_factory=FlowerSettings)
