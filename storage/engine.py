@@ -1,0 +1,118 @@
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+from pydantic_core import from_json
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from events import Transient
+from settings import DatabaseSettings
+
+CONNECTION_FAULTS = (
+    OSError,
+    TimeoutError,
+    PoolTimeoutError,
+    InterfaceError,
+    OperationalError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    ssl.SSLError,
+)
+
+_UNAVAILABLE_CLASSES = frozenset({"08", "53", "57", "58"})
+
+
+class DatabaseUnavailable(Transient):
+    """PostgreSQL can't be reached or can't answer now."""
+
+
+def dsn_of(settings: DatabaseSettings) -> str:
+    """Return the URL as asyncpg takes it: without a driver's name in the scheme."""
+    scheme, separator, rest = settings.url.get_secret_value().partition("://")
+    return f"{scheme.partition('+')[0]}{separator}{rest}"
+
+
+async def connect(settings: DatabaseSettings, *, application: str) -> asyncpg.Connection:
+    """Open one connection outside any pool, as LISTEN needs it.
+
+    Raises whatever asyncpg raises; ``is_unavailable`` tells what passes by itself.
+    """
+    return await asyncpg.connect(
+        dsn_of(settings),
+        timeout=settings.connect_timeout,
+        statement_cache_size=100 if settings.prepared_statements else 0,
+        server_settings={
+            "application_name": f"throughline-{application}",
+            "statement_timeout": str(int(settings.statement_timeout * 1000)),
+            "idle_in_transaction_session_timeout": str(int(settings.statement_timeout * 2000)),
+            "timezone": "UTC",
+            "jit": "off",
+        },
+    )
+
+
+def create_engine(settings: DatabaseSettings, *, application: str, pool_size: int | None = None) -> AsyncEngine:
+    """Make the engine of one process; ``application`` is its name in ``pg_stat_activity``.
+
+    An engine is never shared across a fork: each child makes its own.
+    """
+
+    async def creator() -> asyncpg.Connection:
+        return await connect(settings, application=application)
+
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=creator,
+        pool_size=pool_size or settings.pool_size,
+        max_overflow=0,
+        pool_timeout=settings.pool_timeout,
+        pool_use_lifo=True,
+        hide_parameters=True,
+        json_deserializer=from_json,
+    )
+
+
+@asynccontextmanager
+async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Open a transaction that commits at the end of the block.
+
+    Raises:
+        DatabaseUnavailable: the fault is the connection's or the server's, not the statement's.
+
+    """
+    try:
+        async with engine.begin() as connection:
+            yield connection
+    except Exception as error:
+        if is_unavailable(error):
+            raise DatabaseUnavailable(f"PostgreSQL is unavailable: {type(error).__name__}") from error
+        raise
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Say whether ``error`` is one that passes by itself once PostgreSQL is well."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or _sqlstate(error)[:2] in _UNAVAILABLE_CLASSES or not _sqlstate(error)
+    if isinstance(error, asyncpg.PostgresError):
+        return str(getattr(error, "sqlstate", ""))[:2] in _UNAVAILABLE_CLASSES
+    return isinstance(error, CONNECTION_FAULTS)
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    return str(getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or "")
+
+
+def refused_state(error: BaseException) -> str | None:
+    """Return the SQLSTATE when PostgreSQL refused the values it was given, else None.
+
+    Class 22 is a data exception, 23 a broken constraint, 54 a limit (nesting too deep, too large).
+    """
+    if not isinstance(error, DBAPIError):
+        return None
+    state = _sqlstate(error)
+    return state if state[:2] in {"22", "23", "54"} else None

@@ -1,0 +1,186 @@
+"""Writing what runs came to, many in one statement, each guarded by its attempt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import DateTime, Double, Integer, Text, Uuid
+
+from events import AttemptOutcome, FailureKind, QueueReason, RunStatus
+from storage.records import NodeResult
+from storage.sql import typed
+
+_TEXTS = ARRAY(Text)
+_UUIDS = ARRAY(Uuid)
+_INTEGERS = ARRAY(Integer)
+
+_NODE_TYPES = {
+    "n_tenants": _TEXTS,
+    "n_run_ids": _UUIDS,
+    "n_attempts": _INTEGERS,
+    "n_nodes": _TEXTS,
+    "n_items": _INTEGERS,
+    "n_statuses": _TEXTS,
+    "n_outputs": _TEXTS,
+    "n_errors": _TEXTS,
+    "n_started": ARRAY(DateTime(timezone=True)),
+    "n_durations": ARRAY(Double),
+    "n_span_ids": _TEXTS,
+}
+
+# A node that is done stays as it is: what comes later for it is a repetition.
+_WRITE_NODES = """
+        INSERT INTO node_results
+            (tenant, run_id, attempt, node, item, status, output, error, started_at, duration_seconds, span_id)
+        SELECT n.tenant, n.run_id, n.attempt, n.node, n.item, n.status, n.output::jsonb, n.error::jsonb, n.started_at,
+               n.duration, n.span_id
+        FROM unnest(
+            :n_tenants, :n_run_ids, :n_attempts, :n_nodes, :n_items, :n_statuses, :n_outputs, :n_errors, :n_started,
+            :n_durations, :n_span_ids
+        ) AS n(tenant, run_id, attempt, node, item, status, output, error, started_at, duration, span_id)
+        JOIN held USING (tenant, run_id, attempt)
+        ON CONFLICT (tenant, run_id, node, item) DO UPDATE
+        SET attempt = excluded.attempt, status = excluded.status, output = excluded.output, error = excluded.error,
+            started_at = excluded.started_at, duration_seconds = excluded.duration_seconds, span_id = excluded.span_id
+        WHERE node_results.status <> 'succeeded'
+"""
+
+_CHECKPOINT = typed(
+    f"""
+    WITH held AS (
+        SELECT r.tenant, r.run_id, r.attempt FROM runs r
+        JOIN (SELECT DISTINCT * FROM unnest(:n_tenants, :n_run_ids, :n_attempts) AS k(tenant, run_id, attempt)) k
+            USING (tenant, run_id, attempt)
+        WHERE r.status = 'running'
+        ORDER BY r.run_id FOR SHARE OF r
+    ), written AS ({_WRITE_NODES})
+    SELECT run_id, attempt FROM held
+    """,  # noqa: S608 - made of this module's own text; values are parameters
+    **_NODE_TYPES,
+)
+
+_FINISH = typed(
+    f"""
+    WITH asked AS (
+        SELECT * FROM unnest(
+            :tenants, :run_ids, :attempts, :statuses, :reasons, :delays, :kinds, :errors, :outcomes, :spent
+        ) AS t(tenant, run_id, attempt, status, reason, delay, kind, error, outcome, spent)
+    ), held AS (
+        SELECT r.tenant, r.run_id, r.attempt FROM runs r JOIN asked USING (tenant, run_id, attempt)
+        WHERE r.status = 'running'
+        ORDER BY r.run_id FOR NO KEY UPDATE OF r
+    ), ended AS (
+        UPDATE runs r
+        SET status = asked.status, reason = asked.reason, lease_id = NULL, errors = r.errors + asked.spent,
+            available_at = CASE WHEN asked.status = 'queued' THEN now() + make_interval(secs => asked.delay)
+                                ELSE r.available_at END,
+            publish_at = CASE WHEN asked.status = 'queued' THEN now() + make_interval(secs => asked.delay)
+                              ELSE r.publish_at END,
+            failure_kind = asked.kind, error = asked.error::jsonb,
+            finished_at = CASE WHEN asked.status = 'queued' THEN NULL ELSE now() END
+        FROM asked JOIN held USING (tenant, run_id, attempt)
+        WHERE r.tenant = asked.tenant AND r.run_id = asked.run_id
+        RETURNING r.run_id, r.attempt, extract(epoch FROM now() - r.created_at)::float8 AS age
+    ), closed AS (
+        UPDATE attempts a SET finished_at = now(), outcome = asked.outcome, error = asked.error::jsonb
+        FROM asked JOIN held USING (tenant, run_id, attempt)
+        WHERE a.tenant = asked.tenant AND a.run_id = asked.run_id AND a.attempt = asked.attempt
+    ), written AS ({_WRITE_NODES})
+    SELECT run_id, attempt, age FROM ended
+    """,  # noqa: S608 - made of this module's own text; values are parameters
+    tenants=_TEXTS,
+    run_ids=_UUIDS,
+    attempts=_INTEGERS,
+    statuses=_TEXTS,
+    reasons=_TEXTS,
+    delays=ARRAY(Double),
+    kinds=_TEXTS,
+    errors=_TEXTS,
+    outcomes=_TEXTS,
+    spent=_INTEGERS,
+    **_NODE_TYPES,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeWrite:
+    """A node's result to be stored; ``output`` and ``error`` are JSON text."""
+
+    tenant: str
+    run_id: UUID
+    attempt: int
+    result: NodeResult
+    output: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """How an attempt ended and where its run goes; ``error`` is JSON text, ``delay`` counts for ``queued`` alone.
+
+    ``spent`` is what the attempt costs of the error budget; ``nodes`` are results that ride along.
+    """
+
+    tenant: str
+    run_id: UUID
+    attempt: int
+    status: RunStatus
+    outcome: AttemptOutcome
+    reason: QueueReason | None = None
+    delay: float = 0.0
+    kind: FailureKind | None = None
+    error: str | None = None
+    spent: int = 0
+    nodes: tuple[NodeWrite, ...] = ()
+
+
+async def write_nodes(connection: AsyncConnection, nodes: Sequence[NodeWrite]) -> set[tuple[UUID, int]]:
+    """Store node results of runs that are still held; answer with the held ``(run id, attempt)`` pairs.
+
+    A pair that is missing from the answer has lost its run: nothing of it was written.
+    """
+    rows = await connection.execute(_CHECKPOINT, _node_columns(nodes))
+    return {(row.run_id, row.attempt) for row in rows}
+
+
+async def finish_runs(connection: AsyncConnection, finishes: Sequence[Finish]) -> dict[tuple[UUID, int], float]:
+    """End attempts and move their runs on; answer with the age in seconds, since it was made, of each run that moved.
+
+    A pair that is missing from the answer has lost its run: nothing of it was written.
+    """
+    rows = await connection.execute(
+        _FINISH,
+        {
+            "tenants": [finish.tenant for finish in finishes],
+            "run_ids": [finish.run_id for finish in finishes],
+            "attempts": [finish.attempt for finish in finishes],
+            "statuses": [finish.status.value for finish in finishes],
+            "reasons": [finish.reason.value if finish.reason else None for finish in finishes],
+            "delays": [finish.delay for finish in finishes],
+            "kinds": [finish.kind.value if finish.kind else None for finish in finishes],
+            "errors": [finish.error for finish in finishes],
+            "outcomes": [finish.outcome.value for finish in finishes],
+            "spent": [finish.spent for finish in finishes],
+            **_node_columns([node for finish in finishes for node in finish.nodes]),
+        },
+    )
+    return {(row.run_id, row.attempt): row.age for row in rows}
+
+
+def _node_columns(nodes: Sequence[NodeWrite]) -> dict[str, list[Any]]:
+    return {
+        "n_tenants": [node.tenant for node in nodes],
+        "n_run_ids": [node.run_id for node in nodes],
+        "n_attempts": [node.attempt for node in nodes],
+        "n_nodes": [node.result.node for node in nodes],
+        "n_items": [node.result.item for node in nodes],
+        "n_statuses": [node.result.status.value for node in nodes],
+        "n_outputs": [node.output for node in nodes],
+        "n_errors": [node.error for node in nodes],
+        "n_started": [node.result.started_at for node in nodes],
+        "n_durations": [node.result.duration_seconds for node in nodes],
+        "n_span_ids": [node.result.span_id for node in nodes],
+    }

@@ -1,0 +1,169 @@
+"""What storage hands out: frozen, plain, free of SQLAlchemy. Durations are in seconds, times carry a time zone."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from events import AttemptOutcome, Event, EventStatus, FailureKind, JsonValue, NodeStatus, QueueReason, RunStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A run to be made with its event."""
+
+    run_id: UUID
+    pipeline: str
+    pipeline_version: int
+    queue: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """An event to be stored with its runs. ``data`` is JSON text; ``content_hash`` is of what was sent."""
+
+    tenant: str
+    event_id: UUID
+    source: str
+    ce_id: str
+    type: str
+    subject: str | None
+    time: datetime | None
+    data: str
+    content_hash: bytes
+    traceparent: str | None
+    runs: tuple[NewRun, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """A run in a few words."""
+
+    run_id: UUID
+    pipeline: str
+    status: RunStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """The row that stands for ``(tenant, source, ce_id)`` now; ``created`` when this call made it."""
+
+    created: bool
+    event_id: UUID
+    content_hash: bytes
+    received_at: datetime
+    traceparent: str | None
+    runs: tuple[RunSummary, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueRun:
+    """A run that a relay has taken for publishing."""
+
+    tenant: str
+    run_id: UUID
+    pipeline: str
+    queue: str
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedRun:
+    """A run that this worker holds, with its event; ``queue_wait`` is the time from due to claimed."""
+
+    run_id: UUID
+    event: Event
+    pipeline: str
+    pipeline_version: int
+    attempt: int
+    errors: int
+    deaths: int
+    traceparent: str | None
+    queue_wait: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeResult:
+    """What one node (and item) of one run gave back."""
+
+    node: str
+    item: int
+    attempt: int
+    status: NodeStatus
+    output: JsonValue
+    error: dict[str, JsonValue] | None
+    started_at: datetime
+    duration_seconds: float
+    span_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """One try of a run; ``outcome`` and ``finished_at`` are empty while it runs."""
+
+    attempt: int
+    worker: str
+    task_id: str | None
+    span_id: str | None
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: AttemptOutcome | None
+    error: dict[str, JsonValue] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """A run with its attempts and node results, each in the order they began."""
+
+    run_id: UUID
+    pipeline: str
+    pipeline_version: int
+    queue: str
+    status: RunStatus
+    reason: QueueReason | None
+    available_at: datetime
+    attempt: int
+    errors: int
+    deaths: int
+    failure_kind: FailureKind | None
+    error: dict[str, JsonValue] | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempts: tuple[AttemptRecord, ...]
+    nodes: tuple[NodeResult, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRecord:
+    """An event and all that is known of it."""
+
+    event: Event
+    status: EventStatus
+    runs: tuple[RunRecord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventSummary:
+    """An event in a list."""
+
+    event_id: UUID
+    source: str
+    ce_id: str
+    type: str
+    subject: str | None
+    received_at: datetime
+    traceparent: str | None
+    status: EventStatus
+    runs: tuple[RunSummary, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueState:
+    """One queue as PostgreSQL tells it: due and later runs, those thought to be in Redis, the oldest due one's age."""
+
+    queue: str
+    due: int
+    delayed: int
+    published: int
+    running: int
+    oldest_age: float

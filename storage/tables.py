@@ -1,0 +1,180 @@
+"""The tables. ``tenant`` leads every key; statuses are text held to their words by a check."""
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from events import (
+    DEFAULT_TENANT,
+    FINAL_STATUSES,
+    AttemptOutcome,
+    FailureKind,
+    NodeStatus,
+    QueueReason,
+    RunStatus,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "fk": "%(table_name)s_%(referred_table_name)s_fkey",
+        "pk": "%(table_name)s_pkey",
+    }
+)
+
+
+def _one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
+    listed = ", ".join(f"'{word.value}'" for word in words)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _tenant() -> Column[str]:
+    return Column("tenant", Text, nullable=False, server_default=DEFAULT_TENANT)
+
+
+_FINAL = ", ".join(f"'{status.value}'" for status in sorted(FINAL_STATUSES))
+
+events = Table(
+    "events",
+    metadata,
+    _tenant(),
+    Column("event_id", Uuid, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("ce_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("subject", Text),
+    Column("time", DateTime(timezone=True)),
+    Column("data", JSONB, nullable=False),
+    Column("content_hash", LargeBinary, nullable=False),
+    Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("traceparent", Text),
+    Column("routes", SmallInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "event_id"),
+    UniqueConstraint("tenant", "source", "ce_id"),
+    Index("events_type_idx", "tenant", "type", "event_id"),
+    Index("events_unrouted_idx", "tenant", "event_id", postgresql_where=text("routes = 0")),
+)
+"""``routes``: how many pipelines the event went to when it was accepted; 0 is unrouted."""
+
+runs = Table(
+    "runs",
+    metadata,
+    _tenant(),
+    Column("run_id", Uuid, nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("pipeline", Text, nullable=False),
+    Column("pipeline_version", Integer, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default=RunStatus.QUEUED.value),
+    Column("reason", Text),
+    Column("available_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("publish_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("published_at", DateTime(timezone=True)),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("errors", Integer, nullable=False, server_default="0"),
+    Column("deaths", Integer, nullable=False, server_default="0"),
+    Column("lease_id", Uuid),
+    Column("failure_kind", Text),
+    Column("error", JSONB),
+    Column("traceparent", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("started_at", DateTime(timezone=True)),
+    Column("finished_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("tenant", "run_id"),
+    ForeignKeyConstraint(["tenant", "event_id"], ["events.tenant", "events.event_id"], ondelete="CASCADE"),
+    _one_of("status", RunStatus),
+    _one_of("reason", QueueReason),
+    _one_of("failure_kind", FailureKind),
+    CheckConstraint("(status = 'running') = (lease_id IS NOT NULL)", name="running_has_lease"),
+    CheckConstraint(f"(status IN ({_FINAL})) = (finished_at IS NOT NULL)", name="final_has_time"),
+    CheckConstraint("(status = 'failed') = (failure_kind IS NOT NULL)", name="failed_has_kind"),
+    CheckConstraint("attempt >= 0 AND errors >= 0 AND deaths >= 0", name="counts"),
+    Index("runs_event_idx", "tenant", "event_id"),
+    Index("runs_due_idx", "queue", "publish_at", postgresql_where=text("status = 'queued'")),
+    Index(
+        "runs_published_idx",
+        "queue",
+        "publish_at",
+        postgresql_where=text("status = 'queued' AND published_at IS NOT NULL"),
+    ),
+    Index("runs_lease_idx", "lease_id", postgresql_where=text("status = 'running'")),
+    Index("runs_failed_idx", "tenant", "event_id", postgresql_where=text("status = 'failed'")),
+)
+"""``available_at``: when the run is due. ``publish_at``: when a relay may next publish it. ``published_at``: when it
+was last taken for publishing, empty when it isn't thought to be in Redis. ``attempt`` is the fencing token, ``errors``
+the spent error budget, ``deaths`` the processes that ended under it."""
+
+attempts = Table(
+    "attempts",
+    metadata,
+    _tenant(),
+    Column("run_id", Uuid, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("lease_id", Uuid, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("task_id", Text),
+    Column("span_id", Text),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("outcome", Text),
+    Column("error", JSONB),
+    PrimaryKeyConstraint("tenant", "run_id", "attempt"),
+    ForeignKeyConstraint(["tenant", "run_id"], ["runs.tenant", "runs.run_id"], ondelete="CASCADE"),
+    _one_of("outcome", AttemptOutcome),
+    CheckConstraint("(outcome IS NULL) = (finished_at IS NULL)", name="ended"),
+)
+
+node_results = Table(
+    "node_results",
+    metadata,
+    _tenant(),
+    Column("run_id", Uuid, nullable=False),
+    Column("node", Text, nullable=False),
+    Column("item", Integer, nullable=False, server_default="0"),
+    Column("attempt", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("output", JSONB),
+    Column("error", JSONB),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("duration_seconds", Double, nullable=False),
+    Column("span_id", Text),
+    PrimaryKeyConstraint("tenant", "run_id", "node", "item"),
+    ForeignKeyConstraint(["tenant", "run_id"], ["runs.tenant", "runs.run_id"], ondelete="CASCADE"),
+    _one_of("status", NodeStatus),
+    CheckConstraint("duration_seconds >= 0", name="duration"),
+)
+
+worker_leases = Table(
+    "worker_leases",
+    metadata,
+    _tenant(),
+    Column("lease_id", Uuid, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("renewed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("ended_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("tenant", "lease_id"),
+    Index("worker_leases_live_idx", "expires_at", postgresql_where=text("ended_at IS NULL")),
+)
+"""One row a worker process boot. ``tenant`` is the one that operates the worker, not whose runs it takes."""

@@ -1,0 +1,49 @@
+"""The wake-up from who made runs due to who publishes them. Lost ones cost a poll interval, never a run."""
+
+from collections.abc import Callable
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from settings import DatabaseSettings
+from storage.engine import connect
+
+CHANNEL = "throughline_due"
+
+_NOTIFY = text(f"NOTIFY {CHANNEL}")
+
+
+async def notify(connection: AsyncConnection) -> None:
+    """Wake the relays. Called in a transaction of its own: NOTIFY serialises the commits it rides with."""
+    await connection.execute(_NOTIFY)
+
+
+class WakeListener:
+    """A connection that listens; ``on_wake`` is called in the event loop for each notification."""
+
+    def __init__(self, settings: DatabaseSettings, *, application: str, on_wake: Callable[[], None]) -> None:
+        self._settings = settings
+        self._application = application
+        self._on_wake = on_wake
+        self._connection: asyncpg.Connection | None = None
+
+    @property
+    def listening(self) -> bool:
+        """Whether the connection stands, as far as is known."""
+        return self._connection is not None and not self._connection.is_closed()
+
+    async def ensure(self) -> None:
+        """Connect and listen where that is not so; raises what connecting raises."""
+        if self.listening:
+            return
+        connection = await connect(self._settings, application=self._application)
+        await connection.add_listener(CHANNEL, lambda *_: self._on_wake())
+        self._connection = connection
+        self._on_wake()
+
+    async def close(self) -> None:
+        """Stop listening."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.is_closed():
+            connection.terminate()
