@@ -111,7 +111,7 @@ class WorkerSettings(Group):
 
     pool: Literal["threads", "prefork"] = Field(
         default="threads",
-        description="threads: one event loop a process, for nodes that wait. prefork: children, for nodes that compute.",
+        description="threads: one event loop a process, for nodes that wait; prefork: for nodes that compute.",
     )
     concurrency: PositiveInt = Field(
         default=8, description="Messages handled side by side (threads), or child processes (prefork)."

@@ -1,0 +1,122 @@
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, PrimaryKeyConstraint, UniqueConstraint
+
+from migrations import MigrationError, SchemaState, downgrade, schema_state, upgrade
+from settings import DatabaseSettings
+from storage.engine import create_engine
+from storage.tables import metadata
+
+
+@pytest.fixture
+def empty(empty_database_url: str) -> DatabaseSettings:
+    return DatabaseSettings.model_validate({"url": empty_database_url})
+
+
+def differences(settings: DatabaseSettings) -> list[object]:
+    def compare(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        return list(compare_metadata(context, metadata))
+
+    async def run() -> list[object]:
+        engine = create_engine(settings, application="test")
+        async with engine.connect() as connection:
+            found = await connection.run_sync(compare)
+        await engine.dispose()
+        return found
+
+    return asyncio.run(run())
+
+
+def execute(settings: DatabaseSettings, statement: str) -> list[asyncpg.Record]:
+    async def run() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(settings.url.get_secret_value())
+        try:
+            return list(await connection.fetch(statement))
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def test_up_down_and_up_again_ends_with_exactly_the_models_tables(empty: DatabaseSettings) -> None:
+    assert asyncio.run(schema_state(empty)) is SchemaState.EMPTY
+    upgrade(empty)
+    assert differences(empty) == []
+    downgrade(empty, "base")
+    left = execute(empty, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    assert [row["tablename"] for row in left] == ["alembic_version"]
+    upgrade(empty)
+    assert differences(empty) == []
+    assert asyncio.run(schema_state(empty)) is SchemaState.CURRENT
+
+
+def test_checks_of_the_models_stand_in_the_database(empty: DatabaseSettings) -> None:
+    upgrade(empty)
+    stored = {row["conname"] for row in execute(empty, "SELECT conname FROM pg_constraint WHERE contype = 'c'")}
+    wanted = {
+        str(constraint.name)
+        for table in metadata.tables.values()
+        for constraint in table.constraints
+        if type(constraint).__name__ == "CheckConstraint"
+    }
+    assert wanted <= stored
+
+
+def test_processes_that_migrate_at_once_do_no_harm(empty: DatabaseSettings) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(upgrade, empty) for _ in range(4)]:
+            done.result(timeout=60)
+    assert differences(empty) == []
+
+
+def test_a_migration_that_cannot_get_its_lock_changes_nothing(empty: DatabaseSettings) -> None:
+    upgrade(empty)
+
+    async def hold_and_migrate() -> str:
+        connection = await asyncpg.connect(empty.url.get_secret_value())
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("LOCK TABLE events IN ACCESS SHARE MODE")
+        try:
+            with pytest.raises(Exception, match="lock timeout") as caught:
+                await asyncio.to_thread(downgrade, empty, "base")
+        finally:
+            await transaction.rollback()
+            await connection.close()
+        return str(caught.value)
+
+    asyncio.run(hold_and_migrate())
+    assert asyncio.run(schema_state(empty)) is SchemaState.CURRENT
+    assert differences(empty) == []
+
+
+def test_a_database_of_a_newer_release_is_left_alone(empty: DatabaseSettings) -> None:
+    upgrade(empty)
+    execute(empty, "UPDATE alembic_version SET version_num = 'from_the_future'")
+    assert asyncio.run(schema_state(empty)) is SchemaState.NEWER
+    with pytest.raises(MigrationError, match="newer release"):
+        upgrade(empty)
+
+
+def test_tenant_leads_every_key() -> None:
+    for table in metadata.tables.values():
+        keys = [c for c in table.constraints if isinstance(c, PrimaryKeyConstraint | UniqueConstraint)]
+        assert keys
+        assert all(next(iter(key.columns)).name == "tenant" for key in keys), table.name
+
+
+def test_times_carry_a_zone_and_text_is_utf8(empty: DatabaseSettings) -> None:
+    upgrade(empty)
+    naive = execute(
+        empty,
+        "SELECT table_name, column_name FROM information_schema.columns "
+        "WHERE table_schema = 'public' AND data_type = 'timestamp without time zone'",
+    )
+    assert naive == []
+    assert execute(empty, "SHOW server_encoding")[0][0] == "UTF8"

@@ -1,0 +1,55 @@
+import pytest
+from pydantic import ValidationError
+
+from settings import Settings, SettingsError, load_settings, setting_references
+
+
+def test_a_variable_is_read_into_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THROUGHLINE_API_MAX_BODY_BYTES", "77")
+    monkeypatch.setenv("THROUGHLINE_WORKER_QUEUES", '["slow", "fast"]')
+    settings = load_settings()
+    assert settings.api.max_body_bytes == 77
+    assert settings.worker.queues == ("slow", "fast")
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Settings().api.port = 1  # type: ignore[misc]  # the error is the point
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("THROUGHLINE_API_PORT", "http", "THROUGHLINE_API_PORT: "),
+        ("THROUGHLINE_API_PORT", "70000", "THROUGHLINE_API_PORT: "),
+        ("THROUGHLINE_DATABASE_URL", "mysql://root:hunter2@db/x", "THROUGHLINE_DATABASE_URL: "),
+        ("THROUGHLINE_REDIS_URL", "http://:hunter2@cache", "THROUGHLINE_REDIS_URL: "),
+        ("THROUGHLINE_WORKER_POOL", "gevent", "THROUGHLINE_WORKER_POOL: "),
+        ("THROUGHLINE_API_PROT", "8000", "did you mean THROUGHLINE_API_PORT?"),
+        ("THROUGHLINE_NOTHING_LIKE_IT", "hunter2", "THROUGHLINE_NOTHING_LIKE_IT: no such setting"),
+    ],
+)
+def test_a_mistake_names_the_variable_and_never_its_value(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert said in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_setting_is_described() -> None:
+    undescribed = [reference.variable for reference in setting_references() if len(reference.description) < 15]
+    assert undescribed == []
+
+
+def test_a_secret_is_listed_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THROUGHLINE_DATABASE_URL", "postgresql://me:hunter2@db:5432/x?password=hunter2")
+    monkeypatch.setenv("THROUGHLINE_FLOWER_PASSWORD", "hunter2")
+    settings = load_settings()
+    shown = {reference.variable: reference.value for reference in setting_references(settings)}
+    assert shown["THROUGHLINE_DATABASE_URL"] == "postgresql://me:**********@db:5432/x"
+    assert shown["THROUGHLINE_FLOWER_PASSWORD"] == "**********"
+    assert "hunter2" not in repr(settings)
