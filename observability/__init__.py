@@ -1,0 +1,1 @@
+"""Traces, metrics and logs: how every event can be followed."""

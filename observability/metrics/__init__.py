@@ -1,0 +1,39 @@
+"""Prometheus metrics: a typed catalogue, and how it is served."""
+
+from observability.metrics.catalogue import Metrics, catalogue, null_metrics
+from observability.metrics.exposition import (
+    MetricsPortError,
+    MetricsServer,
+    process_registry,
+    render,
+    serve_metrics,
+)
+from observability.metrics.labels import (
+    DropReason,
+    EventOutcome,
+    NodeOutcome,
+    QueueState,
+    RunOutcome,
+    SlotState,
+    event_type_label,
+    method_label,
+)
+
+__all__ = [
+    "DropReason",
+    "EventOutcome",
+    "Metrics",
+    "MetricsPortError",
+    "MetricsServer",
+    "NodeOutcome",
+    "QueueState",
+    "RunOutcome",
+    "SlotState",
+    "catalogue",
+    "event_type_label",
+    "method_label",
+    "null_metrics",
+    "process_registry",
+    "render",
+    "serve_metrics",
+]

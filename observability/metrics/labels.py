@@ -1,0 +1,82 @@
+"""The closed sets that labels are taken from, and how an open set is closed."""
+
+from collections.abc import Container
+from enum import StrEnum
+from typing import Final
+
+OTHER: Final = "other"
+
+_METHODS: Final = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
+
+
+class EventOutcome(StrEnum):
+    """What became of an event at the door."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    REJECTED = "rejected"
+    UNROUTED = "unrouted"
+
+
+class RunOutcome(StrEnum):
+    """What became of a run's try; ``failed`` is final only."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    RETRIED = "retried"
+    CANCELLED = "cancelled"
+    RESCUED = "rescued"
+    HANDED_BACK = "handed_back"
+
+
+class NodeOutcome(StrEnum):
+    """How a node ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class QueueState(StrEnum):
+    """Where the unfinished runs of a queue stand."""
+
+    DUE = "due"
+    LATER = "later"
+    SENT = "sent"
+    RUNNING = "running"
+
+
+class SlotState(StrEnum):
+    """A worker process's slots: those in use, and all of them."""
+
+    USED = "used"
+    TOTAL = "total"
+
+
+class DropReason(StrEnum):
+    """Why a span never reached the collector."""
+
+    QUEUE_FULL = "queue_full"
+    EXPORT_FAILED = "export_failed"
+    SHUTDOWN = "shutdown"
+
+
+def event_type_label(event_type: str, known: Container[str]) -> str:
+    """Close the open set of event types: ``known`` holds the types and prefixes (``github.*``) that are routed.
+
+    A known type stands for itself, one that only a prefix covers shares the longest such prefix, and any other shares
+    ``other``: a client can't make series.
+    """
+    if event_type in known:
+        return event_type
+    head = event_type
+    while "." in head:
+        head = head.rpartition(".")[0]
+        if f"{head}.*" in known:
+            return f"{head}.*"
+    return OTHER
+
+
+def method_label(method: str) -> str:
+    """Close the open set of HTTP methods, with the conventions' own ``_OTHER``."""
+    return method if method in _METHODS else "_OTHER"

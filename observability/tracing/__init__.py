@@ -1,0 +1,51 @@
+"""Traces: the provider, the spans of an event's way, and trace context as text.
+
+Celery's instrumentation is in ``observability.tracing.celery_spans``, which alone imports Celery.
+"""
+
+from observability.tracing.provider import Tracing, configure_tracing
+from observability.tracing.spans import (
+    ActiveSpan,
+    RunIds,
+    accept_span,
+    emit_run_span,
+    new_span_id,
+    node_span,
+    record_error,
+    run_span,
+    server_span,
+    set_outcome,
+    set_response,
+)
+from observability.tracing.trace_context import (
+    LinkReason,
+    add_link,
+    context_from,
+    link_to,
+    links_to,
+    trace_id_of,
+    traceparent_of,
+)
+
+__all__ = [
+    "ActiveSpan",
+    "LinkReason",
+    "RunIds",
+    "Tracing",
+    "accept_span",
+    "add_link",
+    "configure_tracing",
+    "context_from",
+    "emit_run_span",
+    "link_to",
+    "links_to",
+    "new_span_id",
+    "node_span",
+    "record_error",
+    "run_span",
+    "server_span",
+    "set_outcome",
+    "set_response",
+    "trace_id_of",
+    "traceparent_of",
+]

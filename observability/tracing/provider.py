@@ -1,0 +1,171 @@
+"""The provider behind every tracer of the process."""
+
+import os
+import threading
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
+
+from events import ConfigurationError
+from observability.logs import limit_rate
+from observability.metrics import Metrics, null_metrics
+from observability.tracing.export import SpanQueue
+from settings import TelemetrySettings
+
+_TRACES_PATH: Final = "/v1/traces"
+_NOISY: Final = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "observability.tracing.export")
+
+
+class SpanIds(RandomIdGenerator):
+    """Makes random ids, except for a span whose id was decided and stored before it began."""
+
+    def __init__(self) -> None:
+        self._decided = threading.local()
+
+    def decide(self, span_id: str | None) -> None:
+        """Give the next span of this thread this id; None takes it back."""
+        self._decided.span_id = int(span_id, 16) if span_id else None
+
+    def generate_span_id(self) -> int:
+        """See ``IdGenerator.generate_span_id``."""
+        decided: int | None = getattr(self._decided, "span_id", None)
+        return decided or super().generate_span_id()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tracing:
+    """One process's tracing, as ``configure_tracing`` made it."""
+
+    provider: TracerProvider
+
+    def force_flush(self, timeout: float = 5.0) -> bool:
+        """Say whether all ended spans were dealt with within ``timeout`` seconds. Blocks: not for an event loop."""
+        return self.provider.force_flush(int(timeout * 1000))
+
+    def shutdown(self) -> None:
+        """Export what is left, bounded by the export timeout. Later spans are counted as dropped. Blocks."""
+        self.provider.shutdown()
+
+
+class CurrentProvider(trace.TracerProvider):
+    """OpenTelemetry's global provider, which can be set once only, in front of the one that is configured.
+
+    So a forked child, whose parent has configured its own, gets a provider that works, and so do tracers that
+    instrumentations or users' nodes made before.
+    """
+
+    def __init__(self) -> None:
+        self.provider: trace.TracerProvider = trace.NoOpTracerProvider()
+        self.tracer: trace.Tracer = trace.NoOpTracer()
+        self.ids = SpanIds()
+
+    def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
+        """See ``TracerProvider.get_tracer``."""
+        return _CurrentTracer(self, args, kwargs)
+
+
+class _CurrentTracer(trace.Tracer):
+    def __init__(self, current: CurrentProvider, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._current = current
+        self._scope = (args, kwargs)
+        self._made: tuple[trace.TracerProvider, trace.Tracer] | None = None
+
+    def _tracer(self) -> trace.Tracer:
+        provider = self._current.provider
+        if self._made is None or self._made[0] is not provider:
+            self._made = (provider, provider.get_tracer(*self._scope[0], **self._scope[1]))
+        return self._made[1]
+
+    def start_span(self, *args: Any, **kwargs: Any) -> trace.Span:
+        return self._tracer().start_span(*args, **kwargs)
+
+    def start_as_current_span(self, *args: Any, **kwargs: Any) -> Any:
+        return self._tracer().start_as_current_span(*args, **kwargs)
+
+
+CURRENT: Final = CurrentProvider()
+
+
+def configure_tracing(
+    settings: TelemetrySettings,
+    *,
+    service: str,
+    metrics: Metrics | None = None,
+    processors: Sequence[SpanProcessor] = (),
+) -> Tracing:
+    """Make this process's tracing and let every tracer use it from now on.
+
+    Call it again in a forked child; what the parent had stays the parent's. Spans are exported if an endpoint is set,
+    here or in the environment, and go to ``processors`` as well. With neither they are not recorded and exist for their
+    ids only.
+
+    Raises:
+        ConfigurationError: the endpoint or the headers can't be read.
+
+    """
+    ids = SpanIds()
+    endpoint = _endpoint(settings)
+    provider = TracerProvider(
+        sampler=ParentBased(TraceIdRatioBased(settings.sample_ratio)) if endpoint or processors else ALWAYS_OFF,
+        resource=_resource(service),
+        id_generator=ids,
+    )
+    for processor in (*processors, *([_queue(endpoint, settings, metrics or null_metrics())] if endpoint else ())):
+        provider.add_span_processor(processor)
+    CURRENT.provider, CURRENT.tracer, CURRENT.ids = provider, provider.get_tracer("throughline", _version()), ids
+    if trace.get_tracer_provider() is not CURRENT:
+        trace.set_tracer_provider(CURRENT)
+    return Tracing(provider=provider)
+
+
+def _resource(service: str) -> Resource:
+    return Resource.create(
+        {
+            "service.name": f"throughline-{service}",
+            "service.namespace": "throughline",
+            "service.version": _version(),
+            "service.instance.id": str(uuid.uuid4()),
+        }
+    )
+
+
+def _version() -> str:
+    try:
+        return version("throughline")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _queue(endpoint: str, settings: TelemetrySettings, metrics: Metrics) -> SpanProcessor:
+    limit_rate(*_NOISY)
+    exporter = OTLPSpanExporter(endpoint=endpoint, headers=_headers(settings), timeout=settings.export_timeout)
+    return SpanQueue(exporter, metrics=metrics, size=settings.queue_size, timeout=settings.export_timeout)
+
+
+def _endpoint(settings: TelemetrySettings) -> str | None:
+    base = settings.endpoint or os.environ.get(OTEL_EXPORTER_OTLP_ENDPOINT)
+    full = None if settings.endpoint else os.environ.get(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT)
+    url = full or (base.rstrip("/") + _TRACES_PATH if base else None)
+    if url and urlsplit(url).scheme not in {"http", "https"}:
+        raise ConfigurationError("the OTLP endpoint must be an http:// or https:// URL (OTLP over HTTP, port 4318)")
+    return url
+
+
+def _headers(settings: TelemetrySettings) -> dict[str, str] | None:
+    if settings.headers is None:
+        return None
+    pairs = [item.partition("=") for item in settings.headers.get_secret_value().split(",") if item.strip()]
+    if any(not name.strip() or not separator for name, separator, _ in pairs):
+        raise ConfigurationError("THROUGHLINE_TELEMETRY_HEADERS must read name=value,name=value")
+    return {name.strip(): unquote(value.strip()) for name, _, value in pairs}
