@@ -74,9 +74,17 @@ async def claim(engine: AsyncEngine, lease_id: UUID, *run_ids: UUID) -> list[Cla
         return await claims.claim_runs(connection, asked)
 
 
-def finish(run: ClaimedRun, status: RunStatus = RunStatus.SUCCEEDED, **changes: object) -> outcomes.Finish:
-    fields: dict[str, object] = {"outcome": AttemptOutcome(status.value), **changes}
-    return outcomes.Finish(tenant=TENANT, run_id=run.run_id, attempt=run.attempt, status=status, **fields)  # type: ignore[arg-type]  # the test names real fields
+def finish(
+    run: ClaimedRun, status: RunStatus = RunStatus.SUCCEEDED, outcome: AttemptOutcome | None = None, **changes: object
+) -> outcomes.Finish:
+    return outcomes.Finish(
+        tenant=TENANT,
+        run_id=run.run_id,
+        attempt=run.attempt,
+        status=status,
+        outcome=outcome or AttemptOutcome(status.value),
+        **changes,  # type: ignore[arg-type]  # the tests name real fields
+    )
 
 
 def node_write(run: ClaimedRun, node: str, status: NodeStatus, output: str | None) -> outcomes.NodeWrite:
