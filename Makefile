@@ -1,0 +1,73 @@
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+
+PYTHON ?=
+EVENTS ?=
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+bin := .venv/bin
+embedded := .venv/embedded.stamp
+dev := .venv/dev.stamp
+pytest := $(bin)/python -m pytest
+
+export PYTHON
+
+.PHONY: help
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(embedded) ## Start everything here, send events through it and show the line of one (EVENTS=path: your own)
+	@$(bin)/python -m throughline demo $(if $(EVENTS),--events '$(EVENTS)')
+
+.PHONY: up
+up: $(embedded) ## Start everything here and keep it running until Ctrl-C
+	@$(bin)/python -m throughline up
+
+.PHONY: test
+test: $(dev) images ## Run the suite in parallel, in containers or on the embedded servers; it says which
+	@$(pytest) -n $(WORKERS) -m 'not verify' $(PYTEST_ARGS)
+
+.PHONY: verify
+verify: $(dev) images ## Run the slow proofs that make test leaves out
+	@$(pytest) -m verify $(PYTEST_ARGS)
+
+.PHONY: check
+check: $(dev) ## Lint, check formatting, types and who imports whom
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+	$(bin)/mypy
+	$(bin)/lint-imports
+
+.PHONY: format
+format: $(dev) ## Format the code and mend what the linter can
+	$(bin)/ruff format
+	$(bin)/ruff check --fix
+
+.PHONY: lock
+lock: $(dev) ## Resolve requirements/*.txt again (UPGRADE=1: to the newest versions)
+	@cd requirements && for set in runtime embedded dev; do \
+		echo "resolving $$set"; \
+		../$(bin)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+			--prerelease=if-necessary-or-explicit --no-header $(if $(UPGRADE),--upgrade) $$set.in -o $$set.txt || exit 1; \
+	done
+
+.PHONY: clean
+clean: ## Remove what was made here: the virtual environment, caches, the demo's data
+	rm -rf .venv .throughline .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: images
+images:
+	@tests/images/ensure
+
+$(embedded): requirements/embedded.txt requirements/install
+	@requirements/install embedded
+	@touch $@
+
+# dev.txt holds all of embedded.txt, in the same versions.
+$(dev): requirements/dev.txt requirements/embedded.txt requirements/install
+	@requirements/install dev
+	@touch $(embedded) $@
