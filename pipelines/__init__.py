@@ -1,0 +1,34 @@
+"""The engine that users write against: nodes, pipelines of them, and what runs them. Runs in a plain test."""
+
+from pipelines.context import TaskContext
+from pipelines.description import NodeDescription, PipelineDescription
+from pipelines.errors import PipelineError
+from pipelines.execution import execute
+from pipelines.journal import Journal, MemoryJournal, NodeRecord
+from pipelines.node import Node
+from pipelines.pipeline import Pipeline
+from pipelines.problems import FieldProblem
+from pipelines.registry import PipelineRegistry
+from pipelines.retry import RetryPolicy, decide
+from pipelines.router import Route, RouterNode
+from pipelines.schema import EventSchema
+
+__all__ = [
+    "EventSchema",
+    "FieldProblem",
+    "Journal",
+    "MemoryJournal",
+    "Node",
+    "NodeDescription",
+    "NodeRecord",
+    "Pipeline",
+    "PipelineDescription",
+    "PipelineError",
+    "PipelineRegistry",
+    "RetryPolicy",
+    "Route",
+    "RouterNode",
+    "TaskContext",
+    "decide",
+    "execute",
+]

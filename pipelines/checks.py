@@ -1,0 +1,73 @@
+import math
+import re
+
+from pipelines.errors import InvalidNameError, InvalidTimeoutError, InvalidTypePatternError
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_QUEUE = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
+_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*(\.\*)?")
+_LONGEST_TYPE = 255
+
+
+def check_name(what: str, name: object) -> None:
+    """Refuse a name of a pipeline or node that can't stand in a table, a metric and a URL.
+
+    Raises:
+        InvalidNameError: it can't.
+
+    """
+    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+        raise InvalidNameError(
+            f"{what} is {name!r}; use 1 to 63 lower-case letters, digits and underscores, a letter first"
+        )
+
+
+def check_queue(place: str, queue: object) -> None:
+    """Refuse a name of a queue that brokers or metrics might trip over.
+
+    Raises:
+        InvalidNameError: they might.
+
+    """
+    if not (isinstance(queue, str) and _QUEUE.fullmatch(queue)):
+        raise InvalidNameError(
+            f"{place}: queue is {queue!r}; use 1 to 63 lower-case letters, digits, '_', '-' and '.', a letter first"
+        )
+
+
+def check_types(place: str, types: object) -> None:
+    """Refuse event types that are neither exact (``github.issues``) nor prefixes (``github.*``), or given twice.
+
+    Raises:
+        InvalidTypePatternError: one is neither, or there is none.
+
+    """
+    if not isinstance(types, tuple) or not types:
+        raise InvalidTypePatternError(f"{place}: types is {types!r}; give a tuple such as ('github.issues',)")
+    for pattern in types:
+        if not (isinstance(pattern, str) and len(pattern) <= _LONGEST_TYPE and _TYPE.fullmatch(pattern)):
+            raise InvalidTypePatternError(
+                f"{place}: {pattern!r} is no event type; give one such as 'github.issues', or a prefix, 'github.*'"
+            )
+    if len(set(types)) < len(types):
+        raise InvalidTypePatternError(f"{place}: types holds the same type twice: {types!r}; leave one out")
+
+
+def check_timeout(place: str, timeout: object) -> None:
+    """Refuse a timeout that is not a positive, finite number of seconds.
+
+    Raises:
+        InvalidTimeoutError: it is not.
+
+    """
+    if (
+        isinstance(timeout, bool)
+        or not isinstance(timeout, int | float)
+        or not (math.isfinite(timeout) and timeout > 0)
+    ):
+        raise InvalidTimeoutError(f"{place}: timeout is {timeout!r}; give seconds above 0")
+
+
+def is_count(value: object) -> bool:
+    """Say whether ``value`` is a whole number from 1 up."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -1,0 +1,114 @@
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from uuid import UUID
+
+from events import Event
+from pipelines.errors import MissingOutputError
+from pipelines.journal import NodeRecord
+from pipelines.output import OutputCodec
+from pipelines.schema import SchemaT, parse
+
+if TYPE_CHECKING:
+    from pipelines.node import Node
+
+OutputT = TypeVar("OutputT")
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the views of one try share, and only ``execute`` writes."""
+
+    data: Any = None
+    outputs: dict[str, tuple[OutputCodec, str]] = field(default_factory=dict)
+    cancelled: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskContext(Generic[SchemaT]):
+    """What a node sees: the event, the results so far, the run's ids, its deadline and its cancel flag.
+
+    Made by ``Pipeline.context``. ``attempt`` is the try's number, from 1; ``errors_so_far`` counts the earlier tries
+    that ended in an error (crashes and hand-backs are none). ``done`` holds the results of earlier tries. ``deadline``
+    is on the clock of ``time.monotonic``. ``node`` and ``item`` name the call that this view was made for.
+    """
+
+    event: Event
+    run_id: UUID
+    pipeline: str
+    schema: type[SchemaT]
+    deadline: float
+    attempt: int = 1
+    errors_so_far: int = 0
+    done: Mapping[str, NodeRecord] = field(default_factory=lambda: MappingProxyType({}))
+    node: str = ""
+    item: int = 0
+    _progress: Progress = field(default_factory=Progress, repr=False)
+
+    @property
+    def data(self) -> SchemaT:
+        """The event's ``data`` as the pipeline's schema.
+
+        Raises:
+            ValidationError: it does not fit. Nodes never see this: ``execute`` reads it before the first one.
+
+        """
+        if self._progress.data is None:
+            self._progress.data = parse(self.schema, self.event.data)
+        data: SchemaT = self._progress.data
+        return data
+
+    def output(self, node: "type[Node[OutputT]]") -> OutputT:
+        """Return what ``node`` gave back, as it comes back from JSON: a new object at each call.
+
+        Raises:
+            MissingOutputError: it has not run: it was skipped, or comes later.
+
+        """
+        if node.name not in self._progress.outputs:
+            raise MissingOutputError(
+                f"{node.name!r} has no output in this run: it was skipped or comes later; ask with output_or_none"
+            )
+        codec, text = self._progress.outputs[node.name]
+        result: OutputT = codec.decode(text)
+        return result
+
+    def output_or_none(self, node: "type[Node[OutputT]]") -> OutputT | None:
+        """Return what ``node`` gave back, or None if it has not run: for a node behind several branches."""
+        return self.output(node) if node.name in self._progress.outputs else None
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every try of this node in this run, and for no other: ``{run_id}:{node}``."""
+        key = f"{self.run_id}:{self.node}"
+        return f"{key}:{self.item}" if self.item else key
+
+    @property
+    def remaining(self) -> float:
+        """The seconds left until the deadline; 0 when it is over."""
+        return max(0.0, self.deadline - time.monotonic())
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether this try is to stop: somebody asked for it, or its time is over. For code in threads."""
+        return self._progress.cancelled is not None
+
+    @property
+    def cancel_reason(self) -> str | None:
+        """Why it is to stop."""
+        return self._progress.cancelled
+
+    def cancel(self, reason: str) -> None:
+        """Ask this try to stop before its next node. The first reason stands."""
+        if self._progress.cancelled is None:
+            self._progress.cancelled = reason
+
+    def at(self, node: str, *, item: int = 0) -> "TaskContext[SchemaT]":
+        """Return this context as ``node`` sees it."""
+        return replace(self, node=node, item=item)
+
+    def keep(self, node: str, codec: OutputCodec, text: str) -> None:
+        """Make an output available to the nodes that follow. ``execute`` calls it."""
+        self._progress.outputs[node] = (codec, text)

@@ -1,0 +1,53 @@
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from events import JsonValue
+from pipelines.steps import Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDescription:
+    """A node as people are told of it. ``next``: the nodes that may follow, none where the run ends.
+
+    ``timeout`` is in seconds; None leaves it to the pipeline's. ``summary`` is the first line of the class's docstring.
+    """
+
+    name: str
+    kind: Literal["node", "router"]
+    effects: bool
+    timeout: float | None
+    next: tuple[str, ...]
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineDescription:
+    """A pipeline as people are told of it; the nodes stand in an order in which they can run. ``timeout`` is in s."""
+
+    name: str
+    version: int
+    types: tuple[str, ...]
+    queue: str
+    timeout: float
+    max_attempts: int
+    start: str
+    nodes: tuple[NodeDescription, ...]
+    schema_name: str
+    json_schema: dict[str, JsonValue]
+
+
+def describe_steps(steps: Iterable[Step]) -> tuple[NodeDescription, ...]:
+    """Describe each step."""
+    return tuple(
+        NodeDescription(
+            name=step.name,
+            kind="router" if step.routes else "node",
+            effects=step.node.effects,
+            timeout=step.node.timeout,
+            next=step.targets,
+            summary=inspect.cleandoc(step.node.__doc__ or "").partition("\n")[0],
+        )
+        for step in steps
+    )

@@ -1,0 +1,1 @@
+"""Pipelines that are found by themselves: every ``Pipeline`` at the top level of a module in here."""

@@ -1,0 +1,56 @@
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel
+
+from events import JsonValue
+from pipelines.discovery import discover
+from pipelines.errors import DuplicatePipelineError
+from pipelines.event_types import TypeTable
+from pipelines.pipeline import Pipeline
+from pipelines.problems import FieldProblem, problems_in
+
+
+class PipelineRegistry:
+    """Which pipelines there are, and which of them an event type goes to. Never changes once it is made."""
+
+    def __init__(self, pipelines: Iterable[Pipeline[Any]]) -> None:
+        self._by_name: dict[str, Pipeline[Any]] = {}
+        for pipeline in pipelines:
+            if self._by_name.setdefault(pipeline.name, pipeline) is not pipeline:
+                raise DuplicatePipelineError(f"two pipelines are named {pipeline.name!r}; rename one")
+        self.pipelines = tuple(self._by_name.values())
+        self._table: TypeTable[Pipeline[Any]] = TypeTable(self.pipelines)
+
+    @classmethod
+    def load(cls, modules: Iterable[str] = (), *, builtin: bool = True) -> "PipelineRegistry":
+        """Find the pipelines in ``modules`` and, if ``builtin``, in ``pipelines/flows/``.
+
+        Raises:
+            PipelineError: see ``discover``.
+
+        """
+        return cls(discover(modules, builtin=builtin))
+
+    @property
+    def types(self) -> frozenset[str]:
+        """Every type and prefix (``github.*``) that some pipeline takes."""
+        return self._table.patterns
+
+    def get(self, name: str) -> Pipeline[Any] | None:
+        """Return the pipeline of this name; None if this version of the program does not have it."""
+        return self._by_name.get(name)
+
+    def route(self, event_type: str) -> tuple[Pipeline[Any], ...]:
+        """Return the pipelines that an event of this type goes to; none means that nobody takes it."""
+        return self._table.find(event_type)
+
+    def validate(self, event_type: str, data: JsonValue) -> tuple[FieldProblem, ...]:
+        """Return what is wrong with an event's ``data`` by the schemas of all pipelines it goes to."""
+        return problems_in(data, _schemas(self.route(event_type)))
+
+
+def _schemas(pipelines: tuple[Pipeline[Any], ...]) -> Iterable[type[BaseModel]]:
+    if len(pipelines) == 1:
+        return (pipelines[0].schema,)
+    return dict.fromkeys(pipeline.schema for pipeline in pipelines)
