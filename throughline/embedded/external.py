@@ -8,7 +8,7 @@ class ExternalServer:
     """A server that somebody else runs, as a ``Service``: known by its URL, never started, signalled or stopped."""
 
     ready_timeout = 0.0
-    stop_steps: StopSteps = ()
+    stop_steps: StopSteps = ((signal.SIGTERM, 0.0),)
 
     def __init__(self, name: str, url: str) -> None:
         self.name = name
@@ -36,7 +36,8 @@ class ExternalServer:
         return None if self._in_use else 0
 
     def send(self, _number: signal.Signals, /) -> None:
-        """It gets no signal from us."""
+        """Count it as ended for us; it gets no signal."""
+        self._in_use = False
 
     def kill(self) -> None:
         """Count it as ended for us; it isn't touched."""

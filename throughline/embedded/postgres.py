@@ -127,9 +127,11 @@ class EmbeddedPostgres(EmbeddedServer):
     def _spawn(self, port: int) -> None:
         settings = self._settings | {"port": str(port), "unix_socket_directories": self._socket_folder(port)}
         options = [option for key, value in settings.items() for option in ("-c", f"{key}={value}")]
-        program = str(postgres_bin() / "postgres")
         self._process.spawn(
-            (*self._prefix, program, "-D", str(self.working_folder), *options), env=clean_environment(), cwd=Path("/")
+            (str(postgres_bin() / "postgres"), "-D", str(self.working_folder), *options),
+            become=self._prefix,
+            env=clean_environment(),
+            cwd=Path("/"),
         )
 
     def _listening(self) -> bool:

@@ -39,15 +39,23 @@ class ManagedProcess:
             raise ServiceFailed(f"{self.name} was not started")
         return self._popen.pid
 
-    def spawn(self, argv: tuple[str, ...], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
-        """Start ``argv``; an executable that isn't there is a ``ServiceFailed``.
+    def spawn(
+        self,
+        argv: tuple[str, ...],
+        *,
+        become: tuple[str, ...] = (),
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        """Start ``argv``, as whom the prefix ``become`` makes it; what can't be executed is a ``ServiceFailed``.
 
-        With ``env`` it gets exactly that environment, else ours.
+        With ``env`` it gets exactly that environment, else ours. ``become`` stands first: a change of credentials
+        takes the parent death signal away.
         """
         with self.log.open() as log:
             try:
                 self._popen = subprocess.Popen(  # noqa: S603 - what the caller wants run
-                    dying_with_us(argv, self._wish.number),
+                    (*become, *dying_with_us(argv, self._wish.number)),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
