@@ -1,6 +1,7 @@
 """Prometheus metrics: a typed catalogue, and how it is served."""
 
 from observability.metrics.catalogue import Metrics, catalogue, null_metrics
+from observability.metrics.documentation import render_catalogue_markdown
 from observability.metrics.exposition import (
     MetricsPortError,
     MetricsServer,
@@ -35,5 +36,6 @@ __all__ = [
     "null_metrics",
     "process_registry",
     "render",
+    "render_catalogue_markdown",
     "serve_metrics",
 ]

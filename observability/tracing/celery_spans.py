@@ -14,7 +14,7 @@ from opentelemetry.instrumentation.celery.utils import detach_context
 from observability.tracing.provider import CURRENT
 from observability.tracing.spans import record_error
 
-_INSTRUMENTOR: Final = CeleryInstrumentor()
+_INSTRUMENTOR: Final = CeleryInstrumentor()  # type: ignore[no-untyped-call]  # it has no annotations
 
 
 def instrument_celery() -> None:
