@@ -1,0 +1,1 @@
+"""The command line: ``throughline``, also ``python -m throughline``."""

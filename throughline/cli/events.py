@@ -1,0 +1,111 @@
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from settings import load_settings
+from throughline.cli.output import console, say_error, styled
+from throughline.cli.timeline import show_event
+from throughline.client import ApiRefused, Client
+from throughline.samples import Sample, read_samples
+
+app = typer.Typer(help="Send events, list them, follow one.", no_args_is_help=True)
+
+Url = Annotated[
+    str | None, typer.Option("--url", help="Where the API is; without it, THROUGHLINE_API_HOST and …_PORT tell.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the API's own answer.")]
+
+
+def _client(url: str | None) -> Client:
+    api = load_settings().api
+    return Client(url or f"http://{api.host}:{api.port}")
+
+
+@app.command()
+def send(  # noqa: PLR0913 - an event has this many sides
+    path: Annotated[Path, typer.Argument(help="A JSON file, a folder of them, or - for standard input.")],
+    *,
+    kind: Annotated[
+        str | None, typer.Option("--type", help="The type of a file that holds the data alone.", show_default=False)
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="The source, where a file names none.")] = None,
+    subject: Annotated[str | None, typer.Option(help="The subject, where a file names none.")] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for each event's end; 0 does not wait.")] = 0.0,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send events from files: {"type": …, "data": …}, or data alone with --type or in a folder named by the type."""
+    bad = 0
+    with _client(url) as client:
+        for sample in read_samples(path, kind=kind):
+            defaults = {"source": source, "subject": subject}
+            event = {key: value for key, value in defaults.items() if value} | dict(sample.event)
+            try:
+                answer = client.send(event)
+            except ApiRefused as refused:
+                say_error(f"{sample.name}: {refused}")
+                bad += 1
+                continue
+            if wait:
+                answer = client.wait(answer["event_id"], timeout=wait)
+            bad += bool(wait) and answer["status"] != "succeeded"
+            _say(sample, answer, as_json=as_json)
+    if bad:
+        raise typer.Exit(1)
+
+
+def _say(sample: Sample, answer: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(answer))
+    else:
+        console.print(f"{answer['event_id']}  {styled(answer['status'])}  {sample.event['type']}", soft_wrap=True)
+
+
+@app.command("list")
+def list_(  # noqa: PLR0913 - each filter of the API
+    *,
+    limit: Annotated[int, typer.Option(min=1, help="How many, at most.")] = 20,
+    kind: Annotated[str | None, typer.Option("--type", help="Events of this type.")] = None,
+    source: Annotated[str | None, typer.Option(help="Events of this source.")] = None,
+    status: Annotated[str | None, typer.Option(help="Events in this state.")] = None,
+    pipeline: Annotated[str | None, typer.Option(help="Events that went to this pipeline.")] = None,
+    after: Annotated[str | None, typer.Option(help="Received at or after this time (RFC 3339).")] = None,
+    before: Annotated[str | None, typer.Option(help="Received before this time (RFC 3339).")] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """List events, newest first."""
+    with _client(url) as client:
+        found = list(
+            client.events(
+                limit=limit, type=kind, source=source, status=status, pipeline=pipeline, after=after, before=before
+            )
+        )
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    table = Table("event", "received", "type", "source", "status", "pipelines", box=None, pad_edge=False)
+    for event in found:
+        runs = ", ".join(run["pipeline"] for run in event["runs"])
+        received = event["received_at"][:19].replace("T", " ")
+        table.add_row(event["event_id"], received, event["type"], event["source"], styled(event["status"]), runs)
+    console.print(table)
+
+
+@app.command()
+def show(
+    event_id: Annotated[str, typer.Argument(help="The event's id.")],
+    *,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one event: its runs, their attempts, and the timeline of their nodes."""
+    with _client(url) as client:
+        event = client.event(event_id)
+    if as_json:
+        typer.echo(json.dumps(event))
+    else:
+        show_event(event)

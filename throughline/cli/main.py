@@ -1,0 +1,35 @@
+import os
+import sys
+
+import typer
+
+from events import ThroughlineError
+from settings import SettingsError
+from throughline.cli import events, look, run, stack
+from throughline.cli.output import say_error
+
+app = typer.Typer(
+    name="throughline",
+    help="Events in over HTTP, pipelines run for them on Celery workers, every step visible.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for module in (stack, run, look):
+    module.register(app)
+app.add_typer(events.app, name="events")
+app.add_typer(look.pipelines, name="pipelines")
+
+
+def main() -> None:
+    """Run the command line; what goes wrong for a known reason is one line on stderr and a code that isn't 0."""
+    try:
+        app()
+    except (ThroughlineError, SettingsError) as error:
+        say_error(str(error))
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
