@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.backend import Choice, choose_backend
-from tests.support.servers import ServerProcess, Servers
+from tests.support.servers import ServerProcess, Servers, ServersError
 
-_CHOICE = pytest.StashKey[Choice]()
+_BACKEND = pytest.StashKey[str]()
 _PROCESS = pytest.StashKey[ServerProcess]()
 _SERVERS = pytest.StashKey[Servers]()
 
@@ -18,12 +17,15 @@ def pytest_configure(config: pytest.Config) -> None:
     if worker_input is not None:
         config.stash[_SERVERS] = Servers(address=worker_input["servers"], worker=worker_input["workerid"])
         return
+    process = ServerProcess()
+    servers = Servers(address=process.address, worker="main")
     try:
-        config.stash[_CHOICE] = choose_backend()
-    except RuntimeError as error:
-        raise pytest.UsageError(str(error)) from error
-    config.stash[_PROCESS] = ServerProcess(config.stash[_CHOICE])
-    config.stash[_SERVERS] = Servers(address=config.stash[_PROCESS].address, worker="main")
+        config.stash[_BACKEND] = servers.backend()
+    except ServersError as error:
+        process.stop()
+        raise pytest.UsageError(str(error).splitlines()[-1]) from error
+    config.stash[_PROCESS] = process
+    config.stash[_SERVERS] = servers
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -34,8 +36,7 @@ def pytest_configure_node(node: Any) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str | None:
     """Say which servers the tests run against, and why these."""
-    choice = config.stash.get(_CHOICE, None)
-    return f"test servers: {choice.backend} ({choice.reason})" if choice else None
+    return f"test servers: {config.stash[_BACKEND]}" if _BACKEND in config.stash else None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -13,10 +13,10 @@ pytestmark = pytest.mark.verify
 _ROOT = Path(__file__).resolve().parents[2]
 _STARTS_SERVERS = """
 import signal
-from tests.support.backend import choose_backend
 from tests.support.servers import ServerProcess, Servers
 
-servers = Servers(address=ServerProcess(choose_backend()).address, worker="main")
+process = ServerProcess()
+servers = Servers(address=process.address, worker="main")
 print(servers.create_database(migrated=False), servers.redis(), flush=True)
 signal.pause()
 """

@@ -2,7 +2,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+
+from docker.errors import DockerException  # type: ignore[import-untyped]
+from testcontainers.core.docker_client import DockerClient
 
 
 class Backend(StrEnum):
@@ -21,14 +23,8 @@ class Choice:
     postgres_image: str
     redis_image: str
 
-    def arguments(self) -> tuple[str, ...]:
-        """The choice as arguments of a command line."""
-        return (self.backend, self.reason, self.postgres_image, self.redis_image)
-
-    @classmethod
-    def of(cls, backend: str, *rest: str) -> Self:
-        """The choice back from its arguments."""
-        return cls(Backend(backend), *rest)
+    def __str__(self) -> str:
+        return f"{self.backend} ({self.reason})"
 
 
 def choose_backend(environment: Mapping[str, str] = os.environ) -> Choice:
@@ -52,10 +48,6 @@ def choose_backend(environment: Mapping[str, str] = os.environ) -> Choice:
 
 
 def _why_no_containers(*images: str) -> str | None:
-    # Half a second of imports, which only the process that chooses needs.
-    from docker.errors import DockerException  # type: ignore[import-untyped]  # noqa: PLC0415 -- see above
-    from testcontainers.core.docker_client import DockerClient  # noqa: PLC0415
-
     try:
         client = DockerClient(timeout=5).client
     except DockerException:

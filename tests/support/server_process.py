@@ -7,9 +7,10 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from tests.support.backend import Backend, Choice
+from tests.support.backend import Backend, Choice, choose_backend
 
 if TYPE_CHECKING:
     from tests.support.databases import Databases
@@ -30,38 +31,44 @@ class Provider(Protocol):
 class Answers:
     """Answers the questions of ``tests.support.servers.Servers``; imports and starts what is needed when it is."""
 
-    def __init__(self, choice: Choice, stack: ExitStack) -> None:
-        self._choice = choice
+    def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
-        self._databases: Databases | None = None
         self._redis: dict[str, str] = {}
+
+    def backend(self, _: str) -> str:
+        """Which servers these are, and why."""
+        return str(self._choice)
 
     def create_database(self, kind: str) -> str:
         """A new database, cloned from the template or empty."""
-        return self._all_databases().create(migrated=kind == "migrated")
+        return self._databases.create(migrated=kind == "migrated")
 
     def drop_database(self, url: str) -> str:
         """Drop what create_database made."""
-        self._all_databases().drop(url)
+        self._databases.drop(url)
         return ""
 
     def redis(self, worker: str) -> str:
-        """One Redis for each xdist worker, so that a test may also flush or reconfigure it; empty when answered."""
+        """One Redis for each xdist worker, so that a test may also flush it; empty when answered."""
         from redis import Redis  # noqa: PLC0415 -- see the class
 
         if worker not in self._redis:
-            self._redis[worker] = self._stack.enter_context(self._provider().redis())
+            self._redis[worker] = self._stack.enter_context(self._provider.redis())
         with Redis.from_url(self._redis[worker]) as client:
             client.flushall()
         return self._redis[worker]
 
-    def _all_databases(self) -> "Databases":
+    @cached_property
+    def _databases(self) -> "Databases":
         from tests.support.databases import Databases  # noqa: PLC0415 -- see the class
 
-        if self._databases is None:
-            self._databases = Databases(self._stack.enter_context(self._provider().postgres()))
-        return self._databases
+        return Databases(self._stack.enter_context(self._provider.postgres()))
 
+    @cached_property
+    def _choice(self) -> Choice:
+        return choose_backend()
+
+    @cached_property
     def _provider(self) -> Provider:
         if self._choice.backend is Backend.TESTCONTAINERS:
             from tests.support.containers import ContainerProvider  # noqa: PLC0415 -- see the class
@@ -75,6 +82,7 @@ class Answers:
 def serve(listener: socket.socket, answers: Answers) -> None:
     """Answer until stdin closes: whoever started this process has then ended, however it did."""
     questions = {
+        "backend": answers.backend,
         "create_database": answers.create_database,
         "drop_database": answers.drop_database,
         "redis": answers.redis,
@@ -103,13 +111,13 @@ def _answer(connection: socket.socket, questions: dict[str, Callable[[str], str]
 
 def main(arguments: list[str]) -> None:
     """Own the servers of one test run, and the directory of its socket."""
-    directory, descriptor, *choice = arguments
+    directory, descriptor = arguments
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: None)  # the end of stdin is the end; not SIG_IGN, which servers would inherit
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         listener = stack.enter_context(socket.socket(fileno=int(descriptor)))
-        serve(listener, Answers(Choice.of(*choice), stack))
+        serve(listener, Answers(stack))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.backend import Choice
-
 _ROOT = Path(__file__).resolve().parents[2]
 _STOP_SECONDS = 30.0
 
@@ -20,15 +18,14 @@ class ServerProcess:
     and warnings of containers and migrations out of the processes that run tests.
     """
 
-    def __init__(self, choice: Choice) -> None:
+    def __init__(self) -> None:
         directory = tempfile.mkdtemp(prefix="test-servers-")
         self.address = f"{directory}/socket"
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(self.address)
             listener.listen()
-            arguments = (directory, str(listener.fileno()), *choice.arguments())
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.server_process", *arguments],
+                [sys.executable, "-m", "tests.support.server_process", directory, str(listener.fileno())],
                 cwd=_ROOT,
                 stdin=subprocess.PIPE,
                 pass_fds=[listener.fileno()],
@@ -52,6 +49,10 @@ class Servers:
 
     address: str
     worker: str
+
+    def backend(self) -> str:
+        """Which servers these are and why; a ServersError if they may not be used here."""
+        return self._ask("backend", "")
 
     def create_database(self, *, migrated: bool) -> str:
         """The URL of a new database: a clone of the migrated template, or an empty one."""
