@@ -20,8 +20,7 @@ _INSTRUMENTOR: Final = CeleryInstrumentor()  # type: ignore[no-untyped-call]  # 
 def instrument_celery() -> None:
     """Let Celery make ``apply_async/{task}`` and ``run/{task}`` spans, parent and child. Twice does nothing more.
 
-    The publisher must have the task registered in Celery's current app: for a task that it can't find, the
-    instrumentation never ends the publish span and leaves it current.
+    Connected to Celery's signals, it holds for every pool; a prefork child only has to configure its tracing.
     """
     if not _INSTRUMENTOR.is_instrumented_by_opentelemetry:
         _INSTRUMENTOR.instrument(tracer_provider=CURRENT)
@@ -29,21 +28,22 @@ def instrument_celery() -> None:
 
 @contextmanager
 def publishing(task: Task, task_id: str, *, context: Context | None = None) -> Iterator[None]:
-    """Send a message inside this block, as a child of ``context``.
+    """Send one message inside this block, as a child of ``context`` (the current one by default).
 
-    When sending fails, the instrumentation leaves its span open, current and in a table of the task's for ever. Here
-    it ends as an error, and whatever is current afterwards is what was before.
+    The instrumentation ends its span only after a send that succeeded, of a task that Celery's current app knows. Else
+    it leaves the span open, current and in the task's table for ever, and the next message becomes its child. Here it
+    ends, as an error if it is one, and what was current before is current again.
     """
-    before = otel_context.attach(context if context is not None else otel_context.get_current())
+    token = otel_context.attach(otel_context.get_current() if context is None else context)
     outside = trace.get_current_span()
     try:
         yield
     except BaseException as error:
-        inside = trace.get_current_span()
-        if inside is not outside:
-            record_error(inside, error)
-            inside.end()
-            detach_context(task, task_id, is_publish=True)
+        if (left := trace.get_current_span()) is not outside:
+            record_error(left, error)
         raise
     finally:
-        otel_context.detach(before)
+        if (left := trace.get_current_span()) is not outside:
+            left.end()
+            detach_context(task, task_id, is_publish=True)
+        otel_context.detach(token)
