@@ -23,7 +23,7 @@ def kind(request: pytest.FixtureRequest) -> type[EmbeddedServer]:
 
 @pytest.fixture(scope="module", params=_KINDS, ids=lambda kind: kind.name)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    found: EmbeddedServer = request.param(tmp_path_factory.mktemp("server"))
+    found: EmbeddedServer = request.param(tmp_path_factory.mktemp("a server's, with spaces"))
     with found:
         yield found
 

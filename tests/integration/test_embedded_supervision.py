@@ -60,6 +60,7 @@ def _stack(folder: Path) -> "tuple[subprocess.Popen[str], list[psutil.Process]]"
     """Start a whole stack in a process of its own; return it and everything that it started, once all is up."""
     stack = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(_STACK), str(folder), _PARENT],
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509 - only undoes a nohup
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -145,6 +146,19 @@ def test_a_worker_killed_by_kill_9_takes_its_children_along_and_is_started_again
         assert not _runs(child)
     (end,) = [str(progress) for progress in told if progress.step is Step.ENDED]
     assert end.startswith("worker was killed by SIGKILL")
+
+
+def test_postgres_killed_by_kill_9_is_started_again_on_its_port_with_its_data(tmp_path: Path) -> None:
+    told: list[Progress] = []
+    postgres = EmbeddedPostgres(tmp_path)
+    with Supervisor(on_exit=OnExit.RESTART, report=told.append) as supervisor:
+        supervisor.start(postgres)
+        url = postgres.url
+        postgres.psql("CREATE TABLE kept (n int)")
+        os.kill(postgres.pid, signal.SIGKILL)
+        assert supervisor.watch(until=lambda: [p.step for p in told].count(Step.READY) == 2, timeout=20)
+        assert postgres.url == url
+        assert postgres.psql("SELECT count(*) FROM kept") == "0"
 
 
 def test_a_process_that_ignores_sigterm_is_killed_after_its_time(tmp_path: Path) -> None:

@@ -115,10 +115,10 @@ class EmbeddedPostgres(EmbeddedServer):
         bin_dir, cluster = postgres_bin(), self.working_folder
         account = ordinary_account(bin_dir / "postgres", data=cluster)
         self._prefix = account.prefix
-        self._has_database = False
         if (cluster / "PG_VERSION").exists():
             check_cluster(cluster, bin_dir=bin_dir, account=account)
         else:
+            self._has_database = False
             self._make_password()
             make_cluster(cluster, bin_dir=bin_dir, account=account, password_file=self.data_dir / "password")
         self.password  # noqa: B018 - a lost password is told now, not as a failed login later

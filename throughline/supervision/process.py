@@ -119,7 +119,10 @@ def _has_ended(popen: "subprocess.Popen[bytes]") -> bool:
     """Look without reaping: as long as the pid isn't reaped neither it nor its group's id can be used again."""
     if sys.platform == "darwin":
         return popen.poll() is not None  # Python has no os.waitid there before 3.13
-    return os.waitid(os.P_PID, popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    try:
+        return os.waitid(os.P_PID, popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # another thread was here first
+        return True
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

@@ -25,7 +25,8 @@ class StopSignals:
     """Turns stop signals into one ``StopRequested`` in the main thread, and counts those that follow.
 
     Inside ``held()`` nothing is raised until its end: a process must not be started and then lost by an exception
-    between fork and bookkeeping. Outside the main thread, where Python has no signal handlers, it does nothing.
+    between fork and bookkeeping. Outside the main thread, where Python has no signal handlers, it does nothing. A
+    SIGHUP that is ignored stays ignored, as nohup wants it.
     """
 
     def __init__(self) -> None:
@@ -37,7 +38,8 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
+            minded = [number for number in STOP_SIGNALS if not _hangup_ignored(number)]
+            self._before = {number: signal.signal(number, self._on_signal) for number in minded}
         return self
 
     def __exit__(
@@ -70,3 +72,7 @@ class StopSignals:
         if self._first is not None and not self._holds and not self._raised:
             self._raised = True
             raise StopRequested(self._first)
+
+
+def _hangup_ignored(number: signal.Signals) -> bool:
+    return number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -133,6 +134,15 @@ def test_restarts_pause_longer_each_time_up_to_a_limit(story: list[str], monkeyp
     assert pauses()[:4] == [0.01, 0.02, 0.03, 0.03]
 
 
+@pytest.fixture
+def default_hangup() -> Iterator[None]:
+    """As without nohup, whatever this test run was started with."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("default_hangup")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_each_stop_signal_stops_everything_once(story: list[str], number: signal.Signals) -> None:
     def up() -> None:
@@ -147,6 +157,15 @@ def test_each_stop_signal_stops_everything_once(story: list[str], number: signal
     assert caught.value.exit_code == 128 + number
     assert story == ["launch api", "SIGTERM api", "release api"]
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.usefixtures("default_hangup")
+def test_a_hangup_that_is_ignored_stays_ignored(story: list[str]) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Supervisor() as supervisor:
+        supervisor.start(FakeService("api", story))
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not supervisor.watch(timeout=0.05)
 
 
 def test_a_second_signal_on_the_way_down_makes_haste(story: list[str]) -> None:
