@@ -1,0 +1,94 @@
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from api import problem_handlers
+from api.middleware import Observed, PlainRequests
+from api.routes import operations, pipelines, post_event, read_events
+from api.schemas import ProblemDetails
+from api.services import Services
+from observability.metrics import Metrics, process_registry
+from pipelines import PipelineRegistry
+from settings import Settings
+
+_DESCRIPTION = (
+    "Events in over HTTP, pipelines run for them, every step visible. A 202 is given after the commit. "
+    "Whatever is not a success is `application/problem+json` (RFC 9457)."
+)
+_TAGS = [
+    {"name": "events", "description": "Send events and follow them."},
+    {"name": "pipelines", "description": "What runs for which event type."},
+    {"name": "operations", "description": "Probes and metrics."},
+]
+
+
+def create_app(
+    settings: Settings,
+    *,
+    registry: PipelineRegistry | None = None,
+    collectors: CollectorRegistry | None = None,
+    metrics: Metrics | None = None,
+) -> FastAPI:
+    """Make the HTTP side; connections are opened when it starts.
+
+    ``registry`` defaults to the pipelines that the settings name. ``collectors`` is what ``/metrics`` shows, and
+    ``metrics``, where given, is what was made over it.
+
+    Raises:
+        PipelineError: a pipeline is not well made.
+
+    """
+    shown = collectors or process_registry()
+    counted = metrics or Metrics(shown)
+    loaded = registry or PipelineRegistry.load(settings.pipelines.modules, builtin=settings.pipelines.builtin)
+    services = Services(settings, registry=loaded, metrics=counted, collectors=shown)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with services.running():
+            yield
+
+    app = FastAPI(
+        title="Throughline",
+        description=_DESCRIPTION,
+        version=_version(),
+        openapi_tags=_TAGS,
+        redirect_slashes=False,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.services = services
+    app.add_middleware(PlainRequests)
+    app.add_middleware(Observed, metrics=counted)
+    problem_handlers.install(app)
+    for module in (post_event, read_events, pipelines, operations):
+        module.register(app)
+    _document_problems(app)
+    return app
+
+
+def _document_problems(app: FastAPI) -> None:
+    """Put the problem's schema, which no endpoint returns as a model, among OpenAPI's components."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        if "ProblemDetails" not in schemas:
+            made = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(made.pop("$defs", {}))
+            schemas["ProblemDetails"] = made
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+def _version() -> str:
+    try:
+        return version("throughline")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,169 @@
+"""Requests that come together share a commit; none is answered before it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+from events import Permanent, Transient
+from observability.metrics import Metrics
+from settings import ApiSettings
+from storage.batching import Batcher, Overloaded
+from storage.engine import DatabaseUnavailable, refused_state
+from storage.records import NewEvent, StoredEvent
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+_ROW_BYTES = 512
+"""What a row's attributes count for beside its data, in a flush's bytes."""
+_FLUSHES_WAITING = 16
+"""How many full flushes' bytes may wait, so that a crowd of large bodies ends in 503 and not in the memory."""
+_FIRST_PAUSE = 0.02
+_LONGEST_PAUSE = 0.25
+
+
+class NotStored(Transient):
+    """The event was not stored: PostgreSQL is away."""
+
+
+class OutcomeUnknown(Transient):
+    """The commit was sent and its answer lost: the event may have been stored."""
+
+
+class Unstorable(Permanent):
+    """PostgreSQL can't hold this event; the message is the SQLSTATE."""
+
+
+class Store(Protocol):
+    """Stores events in one transaction, in ``within`` seconds at most; ``before_commit`` is called right before."""
+
+    async def __call__(
+        self, events: Sequence[NewEvent], *, within: float, before_commit: Callable[[], None]
+    ) -> list[StoredEvent]:
+        """See the class."""
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    event: NewEvent
+    deadline: float
+    committing: bool = False
+
+
+class GroupCommit:
+    """Stores events, many in a commit, each with an answer of its own."""
+
+    def __init__(
+        self, store: Store, settings: ApiSettings, *, metrics: Metrics, on_created: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._on_created = on_created
+        self._timeout = settings.accept_timeout
+        self._bytes = 0
+        self._most_bytes = max(settings.flush_max_bytes * _FLUSHES_WAITING, settings.max_body_bytes * 2)
+        self._batcher: Batcher[_Pending, StoredEvent] = Batcher(
+            self._flush,
+            max_items=settings.flush_max_rows,
+            max_bytes=settings.flush_max_bytes,
+            max_waiting=settings.flush_queue_max,
+            writers=settings.flushers,
+        )
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait for a flush."""
+        return self._batcher.waiting
+
+    def start(self) -> None:
+        """Start the flushers in the running loop."""
+        self._batcher.start()
+
+    async def close(self) -> None:
+        """Store what waits, then stop."""
+        await self._batcher.close()
+
+    async def store(self, event: NewEvent) -> StoredEvent:
+        """Store ``event``, or find what stands for its key; returns after the commit.
+
+        Raises:
+            Overloaded: too much waits; not stored.
+            NotStored: PostgreSQL is away, or ``accept_timeout`` was over before its turn came.
+            OutcomeUnknown: the time was over, or the connection lost, in mid-commit.
+            Unstorable: PostgreSQL refuses this event.
+
+        """
+        size = len(event.data) + _ROW_BYTES
+        if self._bytes + size > self._most_bytes:
+            raise Overloaded
+        pending = _Pending(event, asyncio.get_running_loop().time() + self._timeout)
+        self._bytes += size
+        try:
+            async with asyncio.timeout_at(pending.deadline):
+                return await self._batcher.submit(pending, size=size)
+        except Overloaded:
+            raise
+        except (TimeoutError, Transient) as error:
+            raise (OutcomeUnknown if pending.committing else NotStored) from error
+        finally:
+            self._bytes -= size
+
+    async def _flush(self, batch: Sequence[_Pending]) -> list[StoredEvent | BaseException]:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        results = await split_refused(batch, self._write)
+        self._metrics.ingest_flush_events.labels().observe(len(batch))
+        self._metrics.ingest_flush_duration.labels().observe(loop.time() - began)
+        if any(isinstance(result, StoredEvent) and result.created and result.runs for result in results):
+            self._on_created()
+        return results
+
+    async def _write(self, batch: Sequence[_Pending]) -> list[StoredEvent]:
+        """Store a batch; while PostgreSQL is away try again, until the last of its deadlines.
+
+        Storing twice is safe: a row that is already there under our own event id came from an earlier try whose answer
+        was lost.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = max(pending.deadline for pending in batch)
+        events = [pending.event for pending in batch]
+        pause = _FIRST_PAUSE
+
+        def before_commit() -> None:
+            for pending in batch:
+                pending.committing = True
+
+        while True:
+            try:
+                stored = await self._store(events, within=deadline - loop.time(), before_commit=before_commit)
+            except DatabaseUnavailable:
+                if loop.time() + pause >= deadline:
+                    raise
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            else:
+                return [_own(event, found) for event, found in zip(events, stored, strict=True)]
+
+
+def _own(event: NewEvent, found: StoredEvent) -> StoredEvent:
+    return found if found.created or found.event_id != event.event_id else replace(found, created=True)
+
+
+async def split_refused(
+    batch: Sequence[ItemT], write: Callable[[Sequence[ItemT]], Awaitable[Sequence[ResultT]]]
+) -> list[ResultT | BaseException]:
+    """Write a batch; where it is refused, its halves, down to the single item that has to bear it.
+
+    That PostgreSQL is away is no refusal: it holds for every item of the batch.
+    """
+    try:
+        return list(await write(batch))
+    except DatabaseUnavailable as error:
+        return [error] * len(batch)
+    except Exception as error:  # noqa: BLE001 - whatever an odd item brings about, its neighbours don't bear it
+        if len(batch) == 1:
+            state = refused_state(error)
+            return [Unstorable(state) if state else error]
+    middle = len(batch) // 2
+    return [*await split_refused(batch[:middle], write), *await split_refused(batch[middle:], write)]

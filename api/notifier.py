@@ -1,0 +1,53 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from observability.logs import get_logger
+
+_LOG_EVERY = 60.0
+
+_log = get_logger(__name__)
+
+
+class Notifier:
+    """Wakes the relays after commits, one notification at a time.
+
+    However many ``wake`` calls come while one is under way, one more follows it. A notification that fails is logged
+    once a minute at most, counted, and not repeated: relays poll anyway.
+    """
+
+    def __init__(self, send: Callable[[], Awaitable[None]]) -> None:
+        self._send = send
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._logged_at = float("-inf")
+        self.failures = 0
+
+    def start(self) -> None:
+        """Start in the running loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="wake")
+
+    def wake(self) -> None:
+        """Ask for a notification. Never waits."""
+        self._wanted.set()
+
+    async def close(self) -> None:
+        """Stop; a notification that is under way is given up."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def _run(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            try:
+                await self._send()
+            except Exception as error:  # noqa: BLE001 - whatever it is, polling is the guarantee
+                self._note(error)
+
+    def _note(self, error: Exception) -> None:
+        self.failures += 1
+        now = asyncio.get_running_loop().time()
+        if now - self._logged_at >= _LOG_EVERY:
+            self._logged_at = now
+            _log.warning("relays could not be woken; they poll", failures=self.failures, error=type(error).__name__)

@@ -1,0 +1,129 @@
+"""Records of storage as answers."""
+
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from api import schemas
+from api.accept import Accepted
+from events import event_status
+from observability.tracing import trace_id_of
+from settings import ApiSettings
+from storage.records import AttemptRecord, EventRecord, EventSummary, NodeResult, RunRecord
+
+
+class Presenter:
+    """Turns records into answers, with links to where people look further."""
+
+    def __init__(self, settings: ApiSettings) -> None:
+        self._flower_url = (settings.flower_url or "").rstrip("/")
+        self._trace_url = settings.trace_url_template or ""
+
+    def accepted(self, accepted: Accepted) -> bytes:
+        """Write ``schemas.AcceptedEvent`` as JSON, by hand: this is the hot path."""
+        stored = accepted.stored
+        trace_id = trace_id_of(stored.traceparent)
+        return orjson.dumps(
+            {
+                "event_id": stored.event_id,
+                "id": accepted.ce_id,
+                "source": accepted.source,
+                "type": accepted.type,
+                "status": event_status(run.status for run in stored.runs),
+                "trace_id": trace_id,
+                "runs": [{"run_id": run.run_id, "pipeline": run.pipeline, "status": run.status} for run in stored.runs],
+                "links": self._links(stored.event_id, trace_id),
+            }
+        )
+
+    def summary(self, record: EventSummary) -> schemas.EventSummary:
+        """Present an event in a list."""
+        trace_id = trace_id_of(record.traceparent)
+        return schemas.EventSummary(
+            event_id=record.event_id,
+            id=record.ce_id,
+            source=record.source,
+            type=record.type,
+            subject=record.subject,
+            status=record.status,
+            received_at=record.received_at,
+            trace_id=trace_id,
+            runs=[
+                schemas.RunSummary(run_id=run.run_id, pipeline=run.pipeline, status=run.status) for run in record.runs
+            ],
+            links=schemas.EventLinks(**self._links(record.event_id, trace_id)),
+        )
+
+    def event(self, record: EventRecord) -> schemas.Event:
+        """Present an event with its whole story."""
+        event = record.event
+        trace_id = trace_id_of(event.traceparent)
+        return schemas.Event(
+            event_id=event.event_id,
+            id=event.ce_id,
+            source=event.source,
+            type=event.type,
+            subject=event.subject,
+            time=event.time,
+            data=event.data,
+            received_at=event.received_at,
+            status=record.status,
+            trace_id=trace_id,
+            traceparent=event.traceparent,
+            runs=[self._run(run) for run in record.runs],
+            links=schemas.EventLinks(**self._links(event.event_id, trace_id)),
+        )
+
+    def _run(self, run: RunRecord) -> schemas.Run:
+        return schemas.Run(
+            run_id=run.run_id,
+            pipeline=run.pipeline,
+            pipeline_version=run.pipeline_version,
+            queue=run.queue,
+            status=run.status,
+            reason=run.reason,
+            available_at=run.available_at,
+            attempt=run.attempt,
+            errors=run.errors,
+            deaths=run.deaths,
+            created_at=run.created_at,
+            started_at=run.started_at,
+            finished_at=run.finished_at,
+            failure=schemas.Failure(kind=run.failure_kind, error=run.error) if run.failure_kind else None,
+            error=run.error,
+            attempts=[self._attempt(attempt) for attempt in run.attempts],
+            nodes=[_node(node) for node in run.nodes],
+        )
+
+    def _attempt(self, record: AttemptRecord) -> schemas.Attempt:
+        task = f"{self._flower_url}/task/{record.task_id}" if self._flower_url and record.task_id else None
+        return schemas.Attempt(
+            attempt=record.attempt,
+            worker=record.worker,
+            task_id=record.task_id,
+            span_id=record.span_id,
+            started_at=record.started_at,
+            finished_at=record.finished_at,
+            outcome=record.outcome,
+            error=record.error,
+            links=schemas.AttemptLinks(task=task),
+        )
+
+    def _links(self, event_id: UUID, trace_id: str | None) -> dict[str, Any]:
+        trace = self._trace_url.replace("{trace_id}", trace_id) if self._trace_url and trace_id else None
+        return {"self": f"/events/{event_id}", "trace": trace}
+
+
+def _node(record: NodeResult) -> schemas.NodeResult:
+    return schemas.NodeResult(
+        node=record.node,
+        item=record.item,
+        attempt=record.attempt,
+        status=record.status,
+        output=record.output,
+        error=record.error,
+        started_at=record.started_at,
+        duration=record.duration_seconds,
+        span_id=record.span_id,
+    )

@@ -1,0 +1,203 @@
+"""What the endpoints answer, as OpenAPI shows it."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from events import AttemptOutcome, EventStatus, FailureKind, NodeStatus, QueueReason, RunStatus
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EventLinks(_Answer):
+    """Where there is more: this event, and its trace where THROUGHLINE_API_TRACE_URL_TEMPLATE is set."""
+
+    self: str
+    trace: str | None = None
+
+
+class RunSummary(_Answer):
+    """A run in a few words."""
+
+    run_id: UUID
+    pipeline: str
+    status: RunStatus
+
+
+class AcceptedEvent(_Answer):
+    """What stands for an event that was sent. ``id``, ``source`` and ``type`` are the CloudEvents attributes."""
+
+    event_id: UUID
+    id: str
+    source: str
+    type: str
+    status: EventStatus
+    trace_id: str | None
+    runs: list[RunSummary]
+    links: EventLinks
+
+
+class EventSummary(AcceptedEvent):
+    """An event in a list."""
+
+    subject: str | None
+    received_at: datetime
+
+
+class PageLinks(_Answer):
+    """``next`` is None on the last page."""
+
+    next: str | None
+
+
+class EventPage(_Answer):
+    """A page of events, newest first."""
+
+    items: list[EventSummary]
+    next_cursor: str | None
+    links: PageLinks
+
+
+class AttemptLinks(_Answer):
+    """The attempt's Celery task in Flower, where THROUGHLINE_API_FLOWER_URL is set."""
+
+    task: str | None = None
+
+
+class Attempt(_Answer):
+    """One try of a run; ``outcome`` and ``finished_at`` are None while it runs."""
+
+    attempt: int
+    worker: str
+    task_id: str | None
+    span_id: str | None
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: AttemptOutcome | None
+    error: dict[str, Any] | None
+    links: AttemptLinks
+
+
+class NodeResult(_Answer):
+    """What one node (and item) of a run gave back; ``duration`` is in seconds."""
+
+    node: str
+    item: int
+    attempt: int
+    status: NodeStatus
+    output: Any
+    error: dict[str, Any] | None
+    started_at: datetime
+    duration: float
+    span_id: str | None
+
+
+class Failure(_Answer):
+    """Why a run failed for good."""
+
+    kind: FailureKind
+    error: dict[str, Any] | None
+
+
+class Run(_Answer):
+    """One pipeline's work on an event. ``reason`` and ``available_at`` tell why and until when it is queued."""
+
+    run_id: UUID
+    pipeline: str
+    pipeline_version: int
+    queue: str
+    status: RunStatus
+    reason: QueueReason | None
+    available_at: datetime
+    attempt: int
+    errors: int
+    deaths: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    failure: Failure | None
+    error: dict[str, Any] | None = Field(description="The last error, also of a try that is tried again.")
+    attempts: list[Attempt]
+    nodes: list[NodeResult]
+
+
+class Event(_Answer):
+    """An event and all that became of it."""
+
+    event_id: UUID
+    id: str
+    source: str
+    type: str
+    subject: str | None
+    time: datetime | None
+    data: Any
+    received_at: datetime
+    status: EventStatus
+    trace_id: str | None
+    traceparent: str | None
+    runs: list[Run]
+    links: EventLinks
+
+
+class PipelineNode(_Answer):
+    """A node of a pipeline; ``next`` are the nodes that may follow, ``timeout`` is in seconds."""
+
+    name: str
+    kind: str
+    effects: bool
+    timeout: float | None
+    next: list[str]
+    summary: str
+
+
+class PipelineInfo(_Answer):
+    """A pipeline as this release has it; ``timeout`` is in seconds."""
+
+    name: str
+    version: int
+    types: list[str]
+    queue: str
+    timeout: float
+    max_attempts: int
+    start: str
+    nodes: list[PipelineNode]
+    schema_name: str
+    json_schema: dict[str, Any]
+
+
+class PipelineList(_Answer):
+    """All pipelines, by name."""
+
+    items: list[PipelineInfo]
+
+
+class Health(_Answer):
+    """Whether the process lives, or is ready for requests; ``reason`` tells why not."""
+
+    status: str
+    reason: str | None = None
+
+
+class ProblemError(_Answer):
+    """One field that is not as it should be. Values are never quoted."""
+
+    field: str
+    message: str
+
+
+class ProblemDetails(BaseModel):
+    """RFC 9457 problem details. ``type`` is ``about:blank`` or a page of this server that explains it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str | None = None
+    instance: str
+    trace_id: str | None
+    errors: list[ProblemError] | None = None

@@ -1,0 +1,89 @@
+"""What the endpoints work with: made with the app, started and closed with the process."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import cast
+
+from fastapi import Request
+from prometheus_client import CollectorRegistry
+
+from api.accept import Acceptor
+from api.group_commit import GroupCommit
+from api.notifier import Notifier
+from api.presenting import Presenter
+from observability.metrics import Metrics
+from pipelines import PipelineRegistry
+from settings import DatabaseSettings, Settings
+from storage.bounded import Connection, bounded_transaction
+from storage.engine import create_engine
+from storage.ingest import store_events
+from storage.records import NewEvent, StoredEvent
+from storage.wake import notify
+
+
+class Services:
+    """One process's services.
+
+    Ingestion, reading and waking have connections of their own: who lists slowly keeps nobody from sending events.
+    """
+
+    def __init__(
+        self, settings: Settings, *, registry: PipelineRegistry, metrics: Metrics, collectors: CollectorRegistry
+    ) -> None:
+        self.settings = settings
+        self.registry = registry
+        self.metrics = metrics
+        self.collectors = collectors
+        self.presenter = Presenter(settings.api)
+        self._timeout = settings.api.accept_timeout
+        database = _impatient(settings.database, self._timeout)
+        self._ingest = create_engine(database, application="api-ingest", pool_size=settings.api.flushers)
+        self._read = create_engine(database, application="api-read")
+        self._wake = create_engine(database, application="api-wake", pool_size=1)
+        self.notifier = Notifier(self._notify)
+        self.commits = GroupCommit(self._store, settings.api, metrics=metrics, on_created=self.notifier.wake)
+        self.acceptor = Acceptor(registry, self.commits, metrics=metrics)
+
+    def reading(self, *, within: float | None = None) -> AbstractAsyncContextManager[Connection]:
+        """Open a transaction to read in; within so many seconds, by default what a statement may take."""
+        return bounded_transaction(self._read, within=within or self.settings.database.statement_timeout)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the flushers and the notifier; in the end store what waits and close every connection."""
+        self.commits.start()
+        self.notifier.start()
+        try:
+            yield
+        finally:
+            await self.commits.close()
+            await self.notifier.close()
+            for engine in (self._ingest, self._read, self._wake):
+                await engine.dispose()
+
+    async def _store(
+        self, events: Sequence[NewEvent], *, within: float, before_commit: Callable[[], None]
+    ) -> list[StoredEvent]:
+        async with bounded_transaction(self._ingest, within=within) as connection:
+            stored = await store_events(connection, events)
+            before_commit()
+        return stored
+
+    async def _notify(self) -> None:
+        async with bounded_transaction(self._wake, within=self._timeout) as connection:
+            await notify(connection)
+
+
+def services_of(request: Request) -> Services:
+    """Return the services of the request's app."""
+    return cast("Services", request.app.state.services)
+
+
+def _impatient(settings: DatabaseSettings, seconds: float) -> DatabaseSettings:
+    """Let no request wait longer for a connection than it may take as a whole."""
+    return settings.model_copy(
+        update={
+            "connect_timeout": min(settings.connect_timeout, seconds),
+            "pool_timeout": min(settings.pool_timeout, seconds),
+        }
+    )
