@@ -31,7 +31,8 @@ async def call(step: Step, context: TaskContext[Any]) -> Ended:
 
     The node runs in a task of its own, which tells three things apart that look alike: a cancel from outside, the end
     of its time, and a ``CancelledError`` that its own code raised. It also bounds a node that swallows the cancel:
-    after ``CANCEL_GRACE`` it is left behind, its result ignored. A thread can't be stopped; ``context.cancelled`` tells it.
+    after ``CANCEL_GRACE`` it is left behind, its result ignored. A thread can't be stopped;
+    ``context.cancelled`` tells it.
     """
     limit, whose = _limit(step, context)
     if limit <= 0:

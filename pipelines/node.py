@@ -48,7 +48,7 @@ def declared_output(node: type[Node[Any]]) -> object:
 
     """
     arguments = _arguments(node, {})
-    if not arguments or isinstance(arguments[0], TypeVar):
+    if not arguments or _is_open(arguments[0]):
         raise TypeError("no output type")
     return arguments[0]
 
@@ -63,6 +63,13 @@ def _arguments(cls: type, known: dict[Any, object]) -> list[object]:
             parameters = getattr(origin, "__parameters__", ())
             return _arguments(origin, dict(zip(parameters, arguments, strict=False)))
     return []
+
+
+def _is_open(argument: object) -> bool:
+    """Say whether a type variable is left; a generic class without its argument stands for itself."""
+    if isinstance(argument, TypeVar):
+        return True
+    return not isinstance(argument, type) and bool(getattr(argument, "__parameters__", ()))
 
 
 def _substitute(argument: Any, known: dict[Any, object]) -> object:

@@ -1,7 +1,8 @@
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
@@ -9,6 +10,10 @@ from pydantic_core import PydanticSerializationError
 from events import JsonValue
 from pipelines.error_info import fields_of
 from pipelines.errors import InvalidOutputError
+
+_NOT_JSON: Final = "returned NaN, Infinity or another value that JSON does not have"
+
+_encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,9 @@ class OutputCodec:
         except (ValueError, RecursionError) as error:
             raise InvalidOutputError(f"returned what has no JSON form ({type(error).__name__})") from None
         text = _text(value)
+        if "null" in text and _has_non_finite(self._adapter.dump_python(output)):
+            # Where a model says Any, Pydantic writes NaN as null: the value would change on its way, and nobody notice.
+            raise InvalidOutputError(_NOT_JSON)
         self.decode(text)
         return Output(value, text)
 
@@ -84,15 +92,23 @@ class OutputCodec:
 
 def _text(value: JsonValue) -> str:
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _encode(value)
         text.encode()
     except UnicodeEncodeError:
         raise InvalidOutputError("returned text with a lone surrogate, which can't be stored") from None
     except (TypeError, ValueError, RecursionError):
-        raise InvalidOutputError("returned NaN, Infinity or another value that JSON does not have") from None
+        raise InvalidOutputError(_NOT_JSON) from None
     if "\\u0000" in text and _has_nul(value):
         raise InvalidOutputError("returned text with \\u0000, which PostgreSQL can't store")
     return text
+
+
+def _has_non_finite(value: object) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, Mapping):
+        return any(_has_non_finite(item) for item in value.values())
+    return isinstance(value, list | tuple | set | frozenset) and any(_has_non_finite(item) for item in value)
 
 
 def _has_nul(value: JsonValue) -> bool:

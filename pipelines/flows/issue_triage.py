@@ -2,6 +2,7 @@
 
 import re
 from enum import StrEnum
+from functools import cache
 from typing import Final
 
 from pydantic import BaseModel
@@ -150,9 +151,14 @@ class Classify(Node[Classification]):
 
 
 def first_word(text: str, words: tuple[str, ...]) -> str | None:
-    """Return the first of ``words`` that stands in ``text`` as a word of its own, whatever its case."""
-    lowered = text.lower()
-    return next((word for word in words if re.search(rf"\b{re.escape(word)}\b", lowered)), None)
+    """Return what of ``words`` stands first in ``text``, as a word of its own and whatever its case."""
+    found = _any_of(words).search(text)
+    return found[0].lower() if found else None
+
+
+@cache
+def _any_of(words: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"\b({'|'.join(map(re.escape, words))})\b", re.IGNORECASE)
 
 
 class Answer(Node[Reply]):

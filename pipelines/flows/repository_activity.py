@@ -27,9 +27,9 @@ class Subject(EventSchema):
     number: int | None = None
     title: str | None = None
     name: str | None = None
+    tag_name: str | None = None
     summary: str | None = None
     html_url: str | None = None
-    state: str | None = None
     updated_at: datetime | None = None
     submitted_at: datetime | None = None
     published_at: datetime | None = None
@@ -44,7 +44,10 @@ class Commit(EventSchema):
 
 
 class GitHubEvent(EventSchema):
-    """A delivery of any GitHub event. All is optional: some have no repository, some no sender, some no action."""
+    """A delivery of any GitHub event. All is optional: some have no repository, some no sender, some no action.
+
+    The most telling subjects stand first.
+    """
 
     action: str | None = None
     sender: Account | None = None
@@ -52,7 +55,6 @@ class GitHubEvent(EventSchema):
     repository: Repository | None = None
     ref: str | None = None
     ref_type: str | None = None
-    state: str | None = None
     updated_at: datetime | None = None
     compare: str | None = None
     head_commit: Commit | None = None
@@ -79,31 +81,27 @@ class GitHubEvent(EventSchema):
     project: Subject | None = None
     projects_v2_item: Subject | None = None
     sponsorship: Subject | None = None
-    installation: Subject | None = None
     forkee: Subject | None = None
 
 
-SUBJECTS: Final = (
-    *("comment", "review", "issue", "pull_request", "discussion", "release", "deployment_status", "deployment"),
-    *("check_run", "check_suite", "workflow_job", "security_advisory", "alert", "milestone", "label", "team"),
-    *("package", "registry_package", "project_card", "project_column", "project", "projects_v2_item", "sponsorship"),
-    "forkee",
-)
+SUBJECTS: Final = tuple(name for name, field in GitHubEvent.model_fields.items() if field.annotation == Subject | None)
 """Where an event tells what it is about; the most telling first."""
 
-PAST_TENSE: Final = {
+PHRASES: Final = {
     "create": "created",
     "delete": "deleted",
-    "fork": "forked",
+    "fork": "forked into",
     "gollum": "edited the wiki",
+    "page_build": "built the pages",
     "ping": "pinged",
-    "public": "made public",
+    "public": "made the repository public",
     "push": "pushed",
-    "status": "reported",
-    "team_add": "added a team",
-    "workflow_dispatch": "dispatched a workflow",
+    "repository_import": "imported the repository",
+    "status": "reported a status",
+    "team_add": "added the team",
+    "workflow_dispatch": "dispatched a workflow for",
 }
-"""What events without an action of their own say was done."""
+"""What was done, for events that have no action of their own."""
 
 LONGEST_NAME: Final = 120
 
@@ -157,17 +155,17 @@ class DescribeActivity(Node[Activity]):
     async def run(self, ctx: TaskContext[GitHubEvent]) -> Activity:
         """Put who, what and where into one line and into fields."""
         data, about = ctx.data, ctx.output(FindSubject)
-        action = data.action or PAST_TENSE.get(about.kind, about.kind)
+        done = f"{data.action} {about.kind}" if data.action else PHRASES.get(about.kind, about.kind)
         actor = data.sender.login if data.sender else "github"
         repository = data.repository.full_name if data.repository else None
         organization = data.organization.login if data.organization else None
         number = f"#{about.number}" if about.number is not None else None
         name = f'"{about.name[:LONGEST_NAME]}"' if about.name else None
         place = f"in {repository or organization}" if repository or organization else None
-        words = (actor, action.replace("_", " "), about.kind.replace("_", " "), number, name, place)
+        words = (actor, done.replace("_", " "), data.ref_type, number, name, place)
         return Activity(
             kind=about.kind,
-            action=action,
+            action=data.action or about.kind,
             actor=actor,
             repository=repository,
             organization=organization,
@@ -179,7 +177,7 @@ class DescribeActivity(Node[Activity]):
 
 def name_of(subject: Subject) -> str | None:
     """Return what a person would call it."""
-    return subject.title or subject.name or subject.summary
+    return subject.title or subject.name or subject.tag_name or subject.summary
 
 
 def occurred_at(data: GitHubEvent, subjects: list[Subject]) -> datetime | None:
