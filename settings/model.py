@@ -128,6 +128,10 @@ class WorkerSettings(Group):
     stop_grace: PositiveFloat = Field(
         default=5.0, description="Seconds runs have to end at SIGTERM before they are cancelled and handed back."
     )
+    blocked_limit: PositiveFloat = Field(
+        default=30.0,
+        description="Seconds a node may block the event loop before the process is ended, with the line on stderr.",
+    )
     metrics_port: Port = Field(
         default=9102, description="Port of /metrics; 0 serves none. A prefork child n serves on this port + 1 + n."
     )
