@@ -157,6 +157,7 @@ def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventD
 def _add_record(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     record: logging.LogRecord = event["_record"]
     event["timestamp"] = _timestamp(record.created)
+    event["event"] = str(event.get("event", "")).strip()
     if left_out := getattr(record, "left_out", 0):
         event["left_out"] = left_out
     error = sys.exc_info() if event.get("exc_info") is True else event.get("exc_info")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 REDACTED: Final = "[redacted]"
@@ -25,6 +26,7 @@ _SECRETS_IN_TEXT: Final = (
         rf"\1{REDACTED}",
     ),
 )
+_PUNCTUATION: Final = re.compile(r"[\s:=]")
 _HINT: Final = re.compile(r"(?i)://|pass|secret|token|key|auth|cookie|bearer|basic")
 _LONGEST: Final = 16_384
 _DEEPEST: Final = 6
@@ -32,6 +34,7 @@ _MOST: Final = 200
 _INT64: Final = 2**63
 
 
+@lru_cache(maxsize=4096)
 def is_secret(key: str) -> bool:
     """Say whether a value under ``key`` looks like a secret: ``access_token`` does, ``input_tokens`` does not."""
     words = [word.lower() for word in _WORD.findall(key)]
@@ -40,7 +43,7 @@ def is_secret(key: str) -> bool:
 
 def redact_text(text: str) -> str:
     """Take credentials out of ``text``: in URLs, behind ``password=`` and its like, in authorization headers."""
-    if _HINT.search(text):
+    if _PUNCTUATION.search(text) and _HINT.search(text):
         for pattern, replacement in _SECRETS_IN_TEXT:
             text = pattern.sub(replacement, text)
     return text

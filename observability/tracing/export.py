@@ -39,6 +39,7 @@ class SpanQueue(SpanProcessor):
         self._wake = threading.Event()
         self._closed = False
         self._abandoned = False
+        self._forked = False
         self._failing = False
         self._exported = metrics.spans_exported.labels()
         self._dropped = {reason: metrics.spans_dropped.labels(reason=reason) for reason in DropReason}
@@ -56,12 +57,13 @@ class SpanQueue(SpanProcessor):
         if context is None or not context.trace_flags.sampled:
             return
         if self._closed:
-            self._dropped[DropReason.SHUTDOWN].inc()
+            if not self._forked:
+                self._dropped[DropReason.SHUTDOWN].inc()
         elif len(self._items) >= self._size:
             self._dropped[DropReason.QUEUE_FULL].inc()
         else:
             self._items.append(span)
-            if len(self._items) == _BATCH:
+            if len(self._items) >= _BATCH and not self._wake.is_set():
                 self._wake.set()
 
     def force_flush(self, timeout_millis: int | None = None) -> bool:
@@ -129,5 +131,6 @@ class SpanQueue(SpanProcessor):
         self._failing = not exported
 
     def _after_fork(self) -> None:
-        self._closed = self._abandoned = True
+        """Not even count here: the parent's thread may have held a counter's lock at the fork, for ever held here."""
+        self._forked = self._closed = self._abandoned = True
         self._items.clear()

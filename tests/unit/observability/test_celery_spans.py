@@ -46,7 +46,7 @@ def test_a_message_is_a_child_of_the_event_it_was_sent_for_and_is_there_once(
 
 
 def test_a_send_that_failed_ends_its_span_and_the_next_one_is_not_its_child(
-    spans: InMemorySpanExporter, task: Any
+    spans: InMemorySpanExporter, task: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = trace.get_current_span()
     with pytest.raises(EncodeError), publishing(task, "m1", context=context_from(_accepted())):
@@ -58,6 +58,7 @@ def test_a_send_that_failed_ends_its_span_and_the_next_one_is_not_its_child(
     assert failed.status.status_code is StatusCode.ERROR
     assert (sent.parent, sent.status.status_code) == (None, StatusCode.UNSET)
     assert not getattr(task, "__otel_task_span")
+    assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]
 
 
 def test_the_span_of_a_task_that_the_publisher_does_not_know_ends_too(spans: InMemorySpanExporter, task: Any) -> None:

@@ -127,20 +127,19 @@ def test_shutdown_exports_what_is_left_and_counts_what_comes_later(receiver: Otl
 
 
 def test_a_dead_collector_costs_the_work_nothing_and_the_log_little(dead_endpoint: str) -> None:
-    process = Process(dead_endpoint, timeout=1.5, queue_size=100)
+    process = Process(dead_endpoint, timeout=0.5, queue_size=100)
     began = time.monotonic()
     process.make_spans(5000)
     assert time.monotonic() - began < 3
-    assert process.tracing.force_flush(5)
-    process.make_spans(50)
-    assert process.tracing.force_flush(5)
+    for _ in range(20):
+        process.make_spans(1)
+        assert process.tracing.force_flush()
     began = time.monotonic()
     process.tracing.shutdown()
     assert time.monotonic() - began < 1
     lost = (process.dropped("queue_full") or 0) + (process.dropped("export_failed") or 0)
-    assert lost == 5050
-    assert process.exported == 0
-    assert 1 <= len(process.lines) <= 4
+    assert (lost, process.exported) == (5020, 0)
+    assert 1 <= len(process.lines) <= 2
 
 
 def test_a_silent_collector_holds_up_neither_work_nor_flush_nor_shutdown(silent_endpoint: str) -> None:
