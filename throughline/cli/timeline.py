@@ -54,8 +54,8 @@ def _steps(run: dict[str, Any], *, received: datetime) -> Iterator[tuple[str, st
         for node in run["nodes"]:
             if node["attempt"] == attempt["attempt"]:
                 start = since(node["started_at"])
-                label = node["name"] + (f"[{node['item']}]" if node["item"] else "")
-                yield f"    {label}", node["status"], start, start + node["duration_seconds"]
+                label = node["node"] + (f"[{node['item']}]" if node["item"] else "")
+                yield f"    {label}", node["status"], start, start + node["duration"]
 
 
 def _bar(status: str, begin: float, end: float) -> Text:

@@ -50,4 +50,4 @@ class Outcome:
 
     def _done_nodes(self, pipeline: str) -> set[str]:
         runs = [run for run in self.event["runs"] if run["pipeline"] == pipeline] if self.event else []
-        return {node["name"] for run in runs for node in run["nodes"] if node["status"] == "succeeded"}
+        return {node["node"] for run in runs for node in run["nodes"] if node["status"] == "succeeded"}
