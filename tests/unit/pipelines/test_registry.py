@@ -313,3 +313,22 @@ def test_a_path_is_bounded_too() -> None:
 
 def test_what_is_not_unicode_is_no_crash() -> None:
     assert problems(Data, {"number": "\ud800"})
+
+
+def test_one_strict_field_within_is_enough_for_the_rules_of_json() -> None:
+    class Inner(BaseModel):
+        at: Annotated[datetime, Field(strict=True)]
+
+    class Outer(EventSchema):
+        inner: list[Inner]
+
+    assert problems(Outer, {"inner": [{"at": "2026-01-01T00:00:00Z"}]}) == ()
+    assert problems(Outer, {"inner": [{"at": "yesterday"}]})[0].path == ("data", "inner", 0, "at")
+
+
+def test_a_field_named_strict_is_no_strict_field() -> None:
+    class Named(EventSchema):
+        strict: bool
+        number: int
+
+    assert problems(Named, {"strict": True, "number": "7"}) == ()
