@@ -1,9 +1,11 @@
 """What the relay asks of the runs: which are due, and where they stand on their way to Redis."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
+from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import DateTime, Double, Integer, Text, Uuid
@@ -35,6 +37,10 @@ _PUBLISHED = typed(
     most=Integer(),
 )
 
+# The relays take turns at a queue, so that each counts what the one before it has taken. Nobody waits: who finds
+# another at it comes back.
+_TURN = typed("SELECT pg_try_advisory_xact_lock(hashtextextended('throughline.relay.' || :queue, 0))", queue=Text())
+
 _TAKE = typed(
     """
     WITH due AS (
@@ -45,19 +51,20 @@ _TAKE = typed(
     )
     UPDATE runs r SET publish_at = now() + make_interval(secs => :lease), published_at = now()
     FROM due WHERE r.tenant = due.tenant AND r.run_id = due.run_id
-    RETURNING r.tenant, r.run_id, r.pipeline, r.queue, r.traceparent
+    RETURNING r.tenant, r.run_id, r.pipeline, r.queue, r.traceparent, r.published_at
     """,
     queue=Text(),
     most=Integer(),
     lease=Double(),
 )
 
+# published_at tells one taking from another: what was taken again since is the other's.
 _KEEP = typed(
     """
     WITH kept AS (
         SELECT r.tenant, r.run_id FROM runs r
-        JOIN unnest(:tenants, :run_ids) AS k(tenant, run_id) USING (tenant, run_id)
-        WHERE r.status = 'queued' AND r.published_at IS NOT NULL
+        JOIN unnest(:tenants, :run_ids, :ats) AS k(tenant, run_id, published_at) USING (tenant, run_id, published_at)
+        WHERE r.status = 'queued'
         ORDER BY r.run_id FOR NO KEY UPDATE OF r SKIP LOCKED
     )
     UPDATE runs r SET publish_at = now() + make_interval(secs => :seconds)
@@ -65,6 +72,7 @@ _KEEP = typed(
     """,
     tenants=ARRAY(Text),
     run_ids=ARRAY(Uuid),
+    ats=ARRAY(DateTime(timezone=True)),
     seconds=Double(),
 )
 
@@ -72,8 +80,8 @@ _PUT_BACK = typed(
     """
     WITH back AS (
         SELECT r.tenant, r.run_id FROM runs r
-        JOIN unnest(:tenants, :run_ids) AS k(tenant, run_id) USING (tenant, run_id)
-        WHERE r.status = 'queued' AND r.published_at IS NOT NULL
+        JOIN unnest(:tenants, :run_ids, :ats) AS k(tenant, run_id, published_at) USING (tenant, run_id, published_at)
+        WHERE r.status = 'queued'
         ORDER BY r.run_id FOR NO KEY UPDATE OF r
     )
     UPDATE runs r SET publish_at = now() + make_interval(secs => :seconds), published_at = NULL
@@ -81,20 +89,20 @@ _PUT_BACK = typed(
     """,
     tenants=ARRAY(Text),
     run_ids=ARRAY(Uuid),
+    ats=ARRAY(DateTime(timezone=True)),
     seconds=Double(),
 )
 
-_REPUBLISH = typed(
+_REPUBLISH = text(
     """
     WITH sent AS (
         SELECT tenant, run_id FROM runs
-        WHERE status = 'queued' AND published_at IS NOT NULL AND published_at < :before AND publish_at > now()
+        WHERE status = 'queued' AND published_at IS NOT NULL AND published_at < now() AND publish_at > now()
         ORDER BY run_id FOR NO KEY UPDATE SKIP LOCKED
     )
     UPDATE runs r SET publish_at = now(), published_at = NULL
     FROM sent WHERE r.tenant = sent.tenant AND r.run_id = sent.run_id
-    """,
-    before=DateTime(timezone=True),
+    """
 )
 
 _NEXT = typed(
@@ -133,6 +141,14 @@ RunKey = tuple[str, UUID]
 """``(tenant, run_id)``."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Runs that a relay has taken; ``at`` (the database's clock) tells this taking from any other of the same runs."""
+
+    at: datetime
+    keys: tuple[RunKey, ...]
+
+
 async def queues_with_work(connection: AsyncConnection) -> list[str]:
     """Name the queues that have queued runs, due or not."""
     return [row.queue for row in await connection.execute(_QUEUES)]
@@ -143,30 +159,40 @@ async def published_count(connection: AsyncConnection, queue: str, *, most: int)
     return int((await connection.execute(_PUBLISHED, {"queue": queue, "most": most})).scalar_one())
 
 
-async def take_due(connection: AsyncConnection, queue: str, *, most: int, lease: float) -> list[DueRun]:
-    """Take up to ``most`` due runs for publishing, oldest first; no relay sees them for ``lease`` seconds."""
-    rows = await connection.execute(_TAKE, {"queue": queue, "most": most, "lease": lease})
-    return [
+async def take_turn(connection: AsyncConnection, queue: str) -> bool:
+    """Say whether this transaction may take from ``queue``; False while another relay's does."""
+    return bool((await connection.execute(_TURN, {"queue": queue})).scalar_one())
+
+
+async def take_due(connection: AsyncConnection, queue: str, *, most: int, lease: float) -> tuple[Taken, list[DueRun]]:
+    """Take up to ``most`` due runs for publishing, the oldest; no relay sees them for ``lease`` seconds.
+
+    They come in the order of their ids, which is the order they were made in.
+    """
+    rows = (await connection.execute(_TAKE, {"queue": queue, "most": most, "lease": lease})).all()
+    runs = [
         DueRun(
             tenant=row.tenant, run_id=row.run_id, pipeline=row.pipeline, queue=row.queue, traceparent=row.traceparent
         )
-        for row in rows
+        for row in sorted(rows, key=lambda row: row.run_id)
     ]
+    at = rows[0].published_at if rows else datetime.min.replace(tzinfo=UTC)
+    return Taken(at=at, keys=tuple((run.tenant, run.run_id) for run in runs)), runs
 
 
-async def keep_published(connection: AsyncConnection, keys: Sequence[RunKey], *, seconds: float) -> None:
-    """Leave runs that were sent and not claimed yet alone for ``seconds`` more."""
-    await connection.execute(_KEEP, _keyed(keys, seconds))
+async def keep_published(connection: AsyncConnection, taken: Sequence[Taken], *, seconds: float) -> int:
+    """Leave runs that were sent and not claimed yet alone for ``seconds`` more; return how many that were."""
+    return (await connection.execute(_KEEP, _keyed(taken, seconds))).rowcount
 
 
-async def put_back(connection: AsyncConnection, keys: Sequence[RunKey], *, seconds: float) -> None:
+async def put_back(connection: AsyncConnection, taken: Sequence[Taken], *, seconds: float) -> None:
     """Make taken runs that could not be sent due for publishing ``seconds`` from now."""
-    await connection.execute(_PUT_BACK, _keyed(keys, seconds))
+    await connection.execute(_PUT_BACK, _keyed(taken, seconds))
 
 
-async def republish_window(connection: AsyncConnection, *, before: datetime) -> int:
-    """Make everything that was published before ``before`` and not claimed due for publishing; return how many."""
-    return (await connection.execute(_REPUBLISH, {"before": before})).rowcount
+async def republish_window(connection: AsyncConnection) -> int:
+    """Make everything that was published and not claimed due for publishing again; return how many that were."""
+    return (await connection.execute(_REPUBLISH)).rowcount
 
 
 async def seconds_to_next(connection: AsyncConnection, queues: Sequence[str]) -> float | None:
@@ -196,5 +222,10 @@ async def standing_counts(connection: AsyncConnection) -> tuple[int, int]:
     return row.dead, row.unrouted
 
 
-def _keyed(keys: Sequence[RunKey], seconds: float) -> dict[str, object]:
-    return {"tenants": [tenant for tenant, _ in keys], "run_ids": [run_id for _, run_id in keys], "seconds": seconds}
+def _keyed(taken: Sequence[Taken], seconds: float) -> dict[str, object]:
+    return {
+        "tenants": [tenant for one in taken for tenant, _ in one.keys],
+        "run_ids": [run_id for one in taken for _, run_id in one.keys],
+        "ats": [one.at for one in taken for _ in one.keys],
+        "seconds": seconds,
+    }

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -34,7 +35,8 @@ _END = typed(
     "UPDATE worker_leases SET ended_at = now() WHERE lease_id = :lease_id AND ended_at IS NULL", lease_id=Uuid()
 )
 
-# Only one rescuer at a time ends a lease; FOR UPDATE waits for claims that hold it with FOR KEY SHARE.
+# Only one rescuer at a time ends a lease. A claim in mid-flight holds it with FOR KEY SHARE: the lease is passed over
+# until that claim is committed, so that free_runs sees it.
 _END_EXPIRED = typed(
     """
     WITH expired AS (
@@ -52,7 +54,7 @@ _END_EXPIRED = typed(
 _FREE = typed(
     """
     WITH left_behind AS (
-        SELECT r.tenant, r.run_id, r.attempt FROM runs r
+        SELECT r.tenant, r.run_id, r.lease_id FROM runs r
         WHERE r.status = 'running' AND r.lease_id = ANY(:lease_ids)
         ORDER BY r.run_id FOR NO KEY UPDATE OF r SKIP LOCKED
     ), freed AS (
@@ -60,12 +62,17 @@ _FREE = typed(
         SET status = 'queued', reason = :reason, lease_id = NULL, deaths = r.deaths + :died,
             available_at = now(), publish_at = now(), published_at = NULL
         FROM left_behind b WHERE r.tenant = b.tenant AND r.run_id = b.run_id
-        RETURNING r.tenant, r.run_id, r.attempt, r.pipeline
+        RETURNING r.tenant, r.run_id, r.event_id, r.attempt, r.pipeline, r.queue, b.lease_id, r.traceparent
     ), closed AS (
         UPDATE attempts a SET finished_at = now(), outcome = :outcome
         FROM freed WHERE a.tenant = freed.tenant AND a.run_id = freed.run_id AND a.attempt = freed.attempt
+        RETURNING a.tenant, a.run_id, a.span_id, a.started_at, a.finished_at
     )
-    SELECT tenant, run_id, attempt, pipeline FROM freed
+    SELECT f.tenant, f.run_id, f.event_id, e.type AS event_type, f.attempt, f.pipeline, f.queue, f.lease_id,
+           f.traceparent, c.span_id, c.started_at, c.finished_at
+    FROM freed f
+    JOIN events e ON e.tenant = f.tenant AND e.event_id = f.event_id
+    LEFT JOIN closed c ON c.tenant = f.tenant AND c.run_id = f.run_id
     """,
     lease_ids=ARRAY(Uuid),
     reason=Text(),
@@ -77,8 +84,10 @@ _ORPHANED = typed(
     """
     SELECT DISTINCT r.lease_id FROM runs r
     LEFT JOIN worker_leases l USING (lease_id)
-    WHERE r.status = 'running' AND (l.lease_id IS NULL OR l.ended_at IS NOT NULL)
-    """
+    WHERE r.status = 'running'
+      AND (l.lease_id IS NULL OR l.ended_at < now() - make_interval(secs => :grace))
+    """,
+    grace=Double(),
 )
 
 _UPTIME = typed("SELECT extract(epoch FROM now() - pg_postmaster_start_time())::float8 AS uptime")
@@ -86,12 +95,24 @@ _UPTIME = typed("SELECT extract(epoch FROM now() - pg_postmaster_start_time())::
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FreedRun:
-    """A run that lost its worker and is queued again; ``attempt`` is the one that ended."""
+    """A run that lost its worker and is queued again.
+
+    ``attempt`` is the one that ended, and what else there is of it: the lease it ran under, the span whose id its claim
+    stored, and its times, which are empty where the attempt's row is gone.
+    """
 
     tenant: str
     run_id: UUID
+    event_id: UUID
+    event_type: str
     attempt: int
     pipeline: str
+    queue: str
+    lease_id: UUID
+    traceparent: str | None
+    span_id: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
 
 
 async def open_lease(connection: AsyncConnection, *, lease_id: UUID, worker: str, seconds: float) -> None:
@@ -115,9 +136,12 @@ async def end_expired_leases(connection: AsyncConnection, *, most: int = 100) ->
     return {row.lease_id: row.worker for row in await connection.execute(_END_EXPIRED, {"most": most})}
 
 
-async def orphaned_leases(connection: AsyncConnection) -> list[UUID]:
-    """Find ended leases that running runs still point to."""
-    return [row.lease_id for row in await connection.execute(_ORPHANED)]
+async def orphaned_leases(connection: AsyncConnection, *, grace: float = 0.0) -> list[UUID]:
+    """Find leases that ended over ``grace`` seconds ago and that running runs still point to.
+
+    A worker that stops ends its lease and then hands its runs back: ``grace`` leaves it the time.
+    """
+    return [row.lease_id for row in await connection.execute(_ORPHANED, {"grace": grace})]
 
 
 async def free_runs(connection: AsyncConnection, lease_ids: Sequence[UUID], *, died: bool) -> list[FreedRun]:
@@ -131,7 +155,7 @@ async def free_runs(connection: AsyncConnection, lease_ids: Sequence[UUID], *, d
             "died": int(died),
         },
     )
-    return [FreedRun(tenant=row.tenant, run_id=row.run_id, attempt=row.attempt, pipeline=row.pipeline) for row in rows]
+    return [FreedRun(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public way to a row as a mapping
 
 
 async def server_uptime(connection: AsyncConnection) -> float:

@@ -1,0 +1,47 @@
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from observability.metrics import Metrics, QueueState
+from storage import due
+from storage.records import QueueState as QueueCounts
+from worker.relay.database import Database
+
+_SECONDS: Final = 5.0
+_SHARE: Final = 20.0
+
+
+class Gauges:
+    """What PostgreSQL tells of the queues, counted now and then and not when somebody scrapes."""
+
+    def __init__(self, *, database: Database, metrics: Metrics) -> None:
+        self._database = database
+        self._metrics = metrics
+
+    async def run_once(self) -> float:
+        """Count once; return in how many seconds to count again, so that counting takes a twentieth of the time.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL is away.
+
+        """
+        began = time.monotonic()
+        async with self._database.reading() as connection:
+            states = await due.queue_states(connection)
+            dead, unrouted = await due.standing_counts(connection)
+        took = time.monotonic() - began
+        self._show(states)
+        self._metrics.dead_runs.labels().set(dead)
+        self._metrics.unrouted_events.labels().set(unrouted)
+        return max(_SECONDS, took * _SHARE)
+
+    def _show(self, states: Iterable[QueueCounts]) -> None:
+        depth, age = self._metrics.queue_depth, self._metrics.queue_oldest_age
+        depth.clear()
+        age.clear()
+        for state in states:
+            depth.labels(queue=state.queue, state=QueueState.DUE).set(state.due)
+            depth.labels(queue=state.queue, state=QueueState.LATER).set(state.delayed)
+            depth.labels(queue=state.queue, state=QueueState.SENT).set(state.published)
+            depth.labels(queue=state.queue, state=QueueState.RUNNING).set(state.running)
+            age.labels(queue=state.queue, state=QueueState.DUE).set(state.oldest_age)

@@ -1,0 +1,124 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+from celery import Celery
+
+from observability.logs import get_logger, limit_rate
+from observability.metrics import Metrics, null_metrics
+from settings import Settings
+from storage.engine import is_unavailable
+from storage.wake import WakeListener
+from worker.relay.backoff import Backoff
+from worker.relay.database import Database
+from worker.relay.gauges import Gauges
+from worker.relay.marker import Marker
+from worker.relay.publisher import Publisher
+from worker.relay.publishing import Publishing
+from worker.relay.rescue import Rescue
+
+_LISTEN_SECONDS: Final = 2.0
+_KEEP_SECONDS: Final = 1.0
+_STOP_SECONDS: Final = 1.0
+
+_log = get_logger(__name__)
+limit_rate(__name__)
+
+
+class Relay:
+    """Publishes what is due and recovers what was left behind. Any number may run side by side.
+
+    Its parts run apart, so that none waits for another: publishing may wait for Redis, rescue never does.
+    """
+
+    def __init__(self, settings: Settings, *, app: Celery, metrics: Metrics | None = None) -> None:
+        self._settings = settings
+        metrics = metrics or null_metrics()
+        self._database = Database(settings.database)
+        self._publisher = Publisher(app, metrics=metrics)
+        self._marker = Marker(settings.redis)
+        self._publishing = Publishing(
+            settings.relay, database=self._database, publisher=self._publisher, marker=self._marker, metrics=metrics
+        )
+        self._rescue = Rescue(database=self._database, lease=settings.worker.lease, metrics=metrics)
+        self._gauges = Gauges(database=self._database, metrics=metrics)
+        self._wake = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._listener = WakeListener(settings.database, application="relay-listen", on_wake=self._wake.set)
+
+    def stop(self) -> None:
+        """Let ``run`` return within some two seconds. Not to be called from another thread."""
+        self._stop.set()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until ``stop``. PostgreSQL and Redis may come and go; neither ends it."""
+        steps: dict[str, Callable[[], Awaitable[float]]] = {
+            "publish": self._publishing.run_once,
+            "rescue": self._rescue_step,
+            "keep": self._keep_step,
+            "listen": self._listen_step,
+            "measure": self._gauges.run_once,
+        }
+        tasks = [asyncio.create_task(self._repeat(name, step), name=f"relay-{name}") for name, step in steps.items()]
+        try:
+            await self._stop.wait()
+            await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._close()
+
+    async def _repeat(self, name: str, step: Callable[[], Awaitable[float]]) -> None:
+        backoff = Backoff(first=0.2, longest=2.0)
+        while not self._stop.is_set():
+            if name == "publish":
+                self._wake.clear()
+            try:
+                wait = await step()
+            except Exception as error:  # noqa: BLE001 - a part that dies would be missed by nobody until it is too late
+                self._failed(name, error)
+                wait = backoff.failed()
+            else:
+                if lasted := backoff.succeeded():
+                    _log.info("a part of the relay works again", part=name, seconds=round(lasted, 1))
+            await self._pause(wait, self._wake if name == "publish" and not backoff.failing else self._stop)
+
+    @staticmethod
+    def _failed(name: str, error: Exception) -> None:
+        if is_unavailable(error) or is_unavailable(error.__cause__ or error):
+            _log.warning("PostgreSQL is unavailable; the relay goes on trying", part=name, error=str(error))
+        else:
+            _log.error("a part of the relay failed; it is tried again", part=name, exc_info=error)
+
+    @staticmethod
+    async def _pause(seconds: float, until: asyncio.Event) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await until.wait()
+
+    async def _rescue_step(self) -> float:
+        if await self._rescue.run_once():
+            self._wake.set()
+        return self._settings.relay.poll_interval
+
+    async def _keep_step(self) -> float:
+        await self._publishing.keep_sent()
+        return _KEEP_SECONDS
+
+    async def _listen_step(self) -> float:
+        await self._listener.ensure()
+        return _LISTEN_SECONDS
+
+    async def _close(self) -> None:
+        self._publisher.close()
+        with suppress(Exception):  # what can't be told now costs a message sent twice
+            async with asyncio.timeout(_STOP_SECONDS / 2):
+                await self._publishing.keep_sent(everything=True)
+        with suppress(Exception):  # it is being left
+            async with asyncio.timeout(_STOP_SECONDS / 2):
+                await self._listener.close()
+                await self._marker.close()
+                await self._database.close()

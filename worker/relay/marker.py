@@ -1,0 +1,50 @@
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from settings import RedisSettings
+
+KEY: Final = "throughline:window"
+_BASE: Final = 1 << 20
+
+
+class Marker:
+    """A counter in Redis by which a relay tells that Redis has lost what it was given.
+
+    Each look counts it up, and it must be higher than at the look before. It is not after FLUSHALL, a restart without
+    data, or a failover to a replica that had fallen behind. It starts high, so that a low one says that nobody has
+    made good the loss yet: the relay that began to may have died over it.
+    """
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self._redis = Redis.from_url(
+            settings.url.get_secret_value(),
+            socket_timeout=settings.socket_timeout,
+            socket_connect_timeout=settings.connect_timeout,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._seen = _BASE
+        self._value = 0
+
+    async def intact(self) -> bool:
+        """Say whether everything that was sent is still there, or was taken; False until ``made_good``.
+
+        It writes, so it fails where sending would: Redis gone, wedged, full or read-only. Raises ``RedisError`` or
+        ``OSError`` then.
+        """
+        self._value = int(await self._redis.incr(KEY))
+        if self._value <= self._seen:
+            return False
+        self._seen = self._value
+        return True
+
+    async def made_good(self) -> None:
+        """Say, to the other relays too, that what was lost is due again. Raises as ``intact`` does."""
+        # An increment never lowers what another relay has set at the same time.
+        self._seen = int(await self._redis.incrby(KEY, self._seen - self._value + _BASE))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._redis.aclose()

@@ -1,0 +1,42 @@
+import asyncio
+import signal
+
+from observability.logs import configure_logging, get_logger
+from observability.metrics import Metrics, process_registry, serve_metrics
+from observability.tracing import configure_tracing
+from observability.tracing.celery_spans import instrument_celery
+from settings import Settings
+from worker.app import create_celery
+from worker.relay.loop import Relay
+
+_log = get_logger(__name__)
+
+
+def main(settings: Settings) -> None:
+    """Be a relay process until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigurationError: the metrics port is taken, or the tracing endpoint can't be read.
+
+    """
+    configure_logging(settings.log, service="relay")
+    registry = process_registry()
+    metrics = Metrics(registry)
+    tracing = configure_tracing(settings.telemetry, service="relay", metrics=metrics)
+    instrument_celery()
+    server = serve_metrics(registry, host=settings.relay.metrics_host, port=settings.relay.metrics_port)
+    try:
+        asyncio.run(_run(settings, metrics))
+    finally:
+        server.close()
+        tracing.shutdown()
+
+
+async def _run(settings: Settings, metrics: Metrics) -> None:
+    relay = Relay(settings, app=create_celery(settings), metrics=metrics)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, relay.stop)
+    _log.info("relay started", poll_interval=settings.relay.poll_interval, window=settings.relay.window)
+    await relay.run()
+    _log.info("relay stopped")

@@ -1,0 +1,176 @@
+import random
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from redis.exceptions import RedisError
+
+from events import Transient
+from observability.logs import get_logger
+from observability.metrics import Metrics
+from settings import RelaySettings
+from storage import due
+from storage.records import DueRun
+from worker.relay.backoff import Backoff
+from worker.relay.chunking import Outgoing, message_size, room_in_window, split
+from worker.relay.database import Database
+from worker.relay.ledger import Ledger
+from worker.relay.marker import Marker
+from worker.relay.publisher import Publisher
+
+_MARKER_SECONDS: Final = 1.0
+_REFUSED_SECONDS: Final = 30.0
+_SOON: Final = 0.02
+_FULL_FIRST: Final = 0.02
+_FULL_LONGEST: Final = 0.25
+
+_log = get_logger(__name__)
+
+
+class RedisDown(Transient):
+    """Redis takes no messages now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Take:
+    """One queue's part of a pass. ``more``: something due was left; ``full``: because the window has no room for it."""
+
+    taken: due.Taken | None = None
+    runs: Sequence[DueRun] = ()
+    sent_before: int = 0
+    more: bool = False
+    full: bool = False
+
+
+class Publishing:
+    """Moves what is due from PostgreSQL to Redis, a pass at a time.
+
+    A pass takes due runs, commits, and only then talks to Redis: what dies in between is taken again when the taking's
+    lease ends, and sent twice rather than never. While Redis is down nothing is taken.
+    """
+
+    def __init__(
+        self, settings: RelaySettings, *, database: Database, publisher: Publisher, marker: Marker, metrics: Metrics
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._publisher = publisher
+        self._marker = marker
+        self._metrics = metrics
+        self._redis = Backoff(first=0.1, longest=2.0)
+        self._full = Backoff(first=_FULL_FIRST, longest=min(_FULL_LONGEST, settings.poll_interval))
+        self._ledger = Ledger(age=min(5.0, settings.take_lease / 3))
+        self._backlog: set[str] = set()
+        self._marker_seen = 0.0
+
+    async def run_once(self) -> float:
+        """Do one pass; return in how many seconds the next is worth while, if nobody calls for it earlier.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL is away.
+
+        """
+        began = time.monotonic()
+        try:
+            await self._look_at_marker()
+            wait = await self._publish()
+        except RedisDown as error:
+            return self._redis_failed(error)
+        if lasted := self._redis.succeeded():
+            _log.info("Redis takes messages again", seconds=round(lasted, 1))
+        self._metrics.relay_last_pass.labels().set(time.time())
+        self._metrics.relay_pass_duration.labels().observe(time.monotonic() - began)
+        return min(wait, self._settings.poll_interval)
+
+    async def keep_sent(self, *, everything: bool = False) -> None:
+        """Let runs that were sent some seconds ago and not claimed yet wait longer than the taking's short lease."""
+        while ripe := self._ledger.ripe(everything=everything):
+            async with self._database.transaction() as connection:
+                await due.keep_published(connection, ripe, seconds=self._settings.republish_after)
+
+    async def _look_at_marker(self) -> None:
+        if not self._redis.failing and time.monotonic() - self._marker_seen < _MARKER_SECONDS:
+            return
+        try:
+            if not await self._marker.intact():
+                async with self._database.transaction() as connection:
+                    runs = await due.republish_window(connection)
+                if runs:
+                    _log.warning("Redis has lost its data; what was sent and not claimed is sent again", runs=runs)
+                await self._marker.made_good()
+        except (RedisError, OSError) as error:
+            raise RedisDown(f"{type(error).__name__}: {error}") from error
+        self._marker_seen = time.monotonic()
+
+    async def _publish(self) -> float:
+        async with self._database.reading() as connection:
+            queues = await due.queues_with_work(connection)
+        takes = {queue: await self._publish_queue(queue) for queue in queues}
+        self._backlog = {queue for queue, take in takes.items() if take.more}
+        if any(take.more and not take.full for take in takes.values()):
+            return 0.0
+        waits = [await self._seconds_to_next([queue for queue, take in takes.items() if not take.full])]
+        if any(take.full for take in takes.values()):
+            if any(take.full and take.runs for take in takes.values()):
+                self._full.succeeded()
+            waits.append(self._full.failed())
+        return min(waits)
+
+    async def _publish_queue(self, queue: str) -> _Take:
+        began = time.monotonic()
+        take = await self._take(queue)
+        if take.sent_before == 0:
+            self._ledger.forget(queue, before=began)
+        if take.taken is None or not take.runs:
+            return take
+        size = message_size(
+            len(take.runs) + take.sent_before + (self._settings.take_max if take.more else 0),
+            single_below=self._settings.single_below,
+            max_runs=self._settings.message_max_runs,
+        )
+        delivery = await self._publisher.send(list(split(take.runs, size=size)))
+        self._ledger.add(queue, _part(take.taken, delivery.sent), since=began)
+        await self._put_back(_part(take.taken, delivery.refused), seconds=_REFUSED_SECONDS)
+        await self._put_back(_part(take.taken, delivery.unsent), seconds=random.uniform(0.0, 1.0))  # noqa: S311 - jitter
+        if delivery.down is not None:
+            raise RedisDown(f"{type(delivery.down).__name__}: {delivery.down}") from delivery.down
+        return take
+
+    async def _take(self, queue: str) -> _Take:
+        settings = self._settings
+        backlog = queue in self._backlog
+        async with self._database.transaction() as connection:
+            if not await due.take_turn(connection, queue):
+                return _Take(sent_before=-1)
+            sent = await due.published_count(connection, queue, most=settings.window)
+            room = room_in_window(sent, window=settings.window, backlog=backlog)
+            if not room:
+                return _Take(sent_before=sent, more=True, full=True)
+            most = min(room, settings.take_max)
+            taken, runs = await due.take_due(connection, queue, most=most, lease=settings.take_lease)
+        more = len(runs) == most
+        return _Take(taken=taken, runs=runs, sent_before=sent, more=more, full=more and most == room)
+
+    async def _put_back(self, taken: due.Taken, *, seconds: float) -> None:
+        if taken.keys:
+            async with self._database.transaction() as connection:
+                await due.put_back(connection, [taken], seconds=seconds)
+
+    async def _seconds_to_next(self, queues: Sequence[str]) -> float:
+        if not queues:
+            return self._settings.poll_interval
+        async with self._database.reading() as connection:
+            seconds = await due.seconds_to_next(connection, queues)
+        # Something due that was not taken is another relay's, or came this moment: not a reason to spin.
+        return self._settings.poll_interval if seconds is None else max(_SOON, seconds)
+
+    def _redis_failed(self, error: RedisDown) -> float:
+        if not self._redis.failing:
+            _log.warning("Redis takes no messages; what is due waits in PostgreSQL", error=str(error))
+        return self._redis.failed()
+
+
+def _part(taken: due.Taken, messages: Iterable[Outgoing]) -> due.Taken:
+    keys = tuple((run.tenant, run.run_id) for message in messages for run in message.runs)
+    return due.Taken(at=taken.at, keys=keys)

@@ -1,0 +1,123 @@
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from events import AttemptOutcome
+from observability.logs import get_logger
+from observability.metrics import Metrics, RunOutcome
+from observability.tracing import RunIds, context_from, emit_run_span, trace_id_of
+from storage import leases
+from storage.leases import FreedRun
+from worker.relay.database import Database
+
+_SWEEP_SECONDS: Final = 5.0
+_HAND_BACK_SECONDS: Final = 10.0
+_MOST_TRACE_IDS: Final = 50
+
+_log = get_logger(__name__)
+
+
+class OutageGate:
+    """Holds rescue for one lease after PostgreSQL was away: nobody could renew, and nobody has died of that.
+
+    An outage shorter than a third of a lease costs no worker more than one renewal.
+    """
+
+    def __init__(self, lease: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lease = lease
+        self._clock = clock
+        self._answered = clock()
+        self._held_until = 0.0
+
+    def answered(self, *, uptime: float) -> bool:
+        """Note that PostgreSQL answered, being up for ``uptime`` seconds; say whether rescue may go on."""
+        now = self._clock()
+        if now - self._answered > self._lease / 3:
+            self._held_until = now + self._lease
+        self._held_until = max(self._held_until, now + self._lease - uptime)
+        self._answered = now
+        return now >= self._held_until
+
+
+class Rescue:
+    """Makes the runs of worker processes that are gone due again."""
+
+    def __init__(self, *, database: Database, lease: float, metrics: Metrics) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._gate = OutageGate(lease)
+        self._swept = 0.0
+
+    async def run_once(self) -> int:
+        """End the leases that were not renewed and queue their runs; return how many runs that were.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL is away.
+
+        """
+        async with self._database.reading() as connection:
+            uptime = await leases.server_uptime(connection)
+        if not self._gate.answered(uptime=uptime):
+            return 0
+        async with self._database.transaction() as connection:
+            ended = await leases.end_expired_leases(connection)
+        # A transaction of its own: only a snapshot after that commit sees every claim made under those leases.
+        freed = await self._free(ended) if ended else []
+        for lease_id, worker in ended.items():
+            self._tell(worker, [run for run in freed if run.lease_id == lease_id])
+        self._metrics.leases_expired.labels().inc(len(ended))
+        return len(freed) + await self._sweep()
+
+    async def _sweep(self) -> int:
+        """Free what a rescuer that died, or a row that was locked at the time, has left behind."""
+        now = time.monotonic()
+        if self._swept and now - self._swept < _SWEEP_SECONDS:
+            return 0
+        self._swept = now
+        async with self._database.reading() as connection:
+            orphaned = await leases.orphaned_leases(connection, grace=_HAND_BACK_SECONDS)
+        freed = await self._free(orphaned) if orphaned else []
+        if freed:
+            self._tell(None, freed)
+        return len(freed)
+
+    async def _free(self, lease_ids: Mapping[UUID, str] | Iterable[UUID]) -> list[FreedRun]:
+        async with self._database.transaction() as connection:
+            freed = await leases.free_runs(connection, list(lease_ids), died=True)
+        for pipeline, runs in Counter(run.pipeline for run in freed).items():
+            self._metrics.runs.labels(pipeline=pipeline, outcome=RunOutcome.RESCUED).inc(runs)
+        for run in freed:
+            _emit_span(run)
+        return freed
+
+    def _tell(self, worker: str | None, freed: list[FreedRun]) -> None:
+        traces = [found for run in freed[:_MOST_TRACE_IDS] if (found := trace_id_of(run.traceparent))]
+        what = "a worker's lease ended" if worker else "runs of an ended lease were left behind"
+        _log.warning(f"{what}; its runs are queued again", worker=worker, runs=len(freed), trace_ids=traces)
+
+
+def _emit_span(run: FreedRun) -> None:
+    """The process that made the try's span took it along when it died; its nodes' spans would be orphans."""
+    if run.span_id is None or run.started_at is None or run.finished_at is None:
+        return
+    emit_run_span(
+        RunIds(
+            run_id=run.run_id,
+            event_id=run.event_id,
+            event_type=run.event_type,
+            pipeline=run.pipeline,
+            attempt=run.attempt,
+            queue=run.queue,
+        ),
+        context=context_from(run.traceparent),
+        span_id=run.span_id,
+        times=(_nanoseconds(run.started_at), _nanoseconds(run.finished_at)),
+        outcome=AttemptOutcome.LOST,
+    )
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000_000) * 1000
