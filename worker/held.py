@@ -1,0 +1,80 @@
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from pipelines import NodeRecord
+from storage.outcomes import NodeWrite
+from storage.records import ClaimedRun
+from worker.journal import RunJournal
+
+RunKey = tuple[UUID, int]
+"""Run id and attempt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A run that was claimed, with what its earlier attempts left: done nodes, and the span of the last one."""
+
+    run: ClaimedRun
+    span_id: str
+    done: dict[str, NodeRecord] = field(default_factory=dict)
+    previous_span_id: str | None = None
+
+    @property
+    def key(self) -> RunKey:
+        """What tells this attempt from all others."""
+        return self.run.run_id, self.run.attempt
+
+
+class HeldRuns:
+    """The runs that this process has under way, and the ones it is asking for."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[RunKey, asyncio.Task[None]] = {}
+        self._journals: dict[RunKey, RunJournal] = {}
+        self._asked: dict[UUID, int] = {}
+
+    def add(self, key: RunKey, journal: RunJournal, task: "asyncio.Task[None]") -> None:
+        """Take up a run; it is forgotten when its task ends."""
+        self._tasks[key] = task
+        self._journals[key] = journal
+        task.add_done_callback(lambda _: self._forget(key))
+
+    @contextmanager
+    def asking(self, run_ids: Iterable[UUID]) -> Iterator[None]:
+        """Say that these runs may become ours inside the block, before we are told."""
+        asked = tuple(run_ids)
+        for run_id in asked:
+            self._asked[run_id] = self._asked.get(run_id, 0) + 1
+        try:
+            yield
+        finally:
+            for run_id in asked:
+                self._asked[run_id] -= 1
+                if not self._asked[run_id]:
+                    del self._asked[run_id]
+
+    def knows(self, key: RunKey) -> bool:
+        """Say whether the run is under way here, or about to be."""
+        return key in self._tasks or key[0] in self._asked
+
+    @property
+    def tasks(self) -> "set[asyncio.Task[None]]":
+        """The tasks of the runs under way."""
+        return set(self._tasks.values())
+
+    @property
+    def pending(self) -> tuple[NodeWrite, ...]:
+        """Node results of runs under way that are not written yet."""
+        return tuple(node for journal in self._journals.values() for node in journal.pending)
+
+    def cancel(self) -> None:
+        """Cancel every run under way."""
+        for task in self._tasks.values():
+            task.cancel()
+
+    def _forget(self, key: RunKey) -> None:
+        del self._tasks[key]
+        del self._journals[key]

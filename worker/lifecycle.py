@@ -1,0 +1,146 @@
+import os
+import signal
+from typing import Any, Final
+
+from billiard.process import current_process
+from celery import Celery, signals
+from celery.bootsteps import StartStopStep
+from celery.platforms import EX_FAILURE, EX_OK
+from celery.worker import state
+
+from observability.logs import configure_logging, get_logger
+from pipelines import PipelineRegistry
+from settings import Settings
+from worker.identity import Boot
+from worker.prefork import ChildrenStop
+from worker.process import RunsProcess, child_metrics_port, start_child
+
+_STOP_SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGQUIT")
+_PATIENCE: Final = 2
+
+_log = get_logger(__name__)
+
+
+class Lifecycle:
+    """Ties a worker's processes to the life of Celery's: what starts when, and how everything ends in time.
+
+    Both pools stop alike: the first signal stops consuming and gives runs their grace, a second one gives them none,
+    a third one ends the process on the spot.
+    """
+
+    def __init__(self, app: Celery, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._prefork = settings.worker.pool == "prefork"
+        self._process: RunsProcess | None = None
+        self._children: ChildrenStop | None = None
+        self._registry: PipelineRegistry | None = None
+        self._boot = Boot("")
+        self._signals = 0
+        self._ended = False
+
+    def install(self) -> None:
+        """Connect to Celery's signals and steps."""
+        signals.setup_logging.connect(self._on_setup_logging, weak=False)
+        signals.worker_process_init.connect(self._on_child_start, weak=False)
+        signals.worker_process_shutdown.connect(self._on_child_end, weak=False)
+        signals.worker_shutdown.connect(self._on_end, weak=False)
+        self._app.steps["worker"].add(_step_of(self))
+
+    def load(self, hostname: str) -> None:
+        """Load the pipelines, in the parent, so that a mistake in one ends the start.
+
+        Raises:
+            PipelineError: see ``PipelineRegistry.load``.
+
+        """
+        pipelines = self._settings.pipelines
+        self._registry = PipelineRegistry.load(pipelines.modules, builtin=pipelines.builtin)
+        self._boot = Boot(hostname)
+
+    def start(self, worker: Any) -> None:
+        """Start what the main process has to run, once Celery's pool is there."""
+        if self._prefork:
+            self._children = ChildrenStop(worker, self._settings, prefix=self._boot.name)
+            self._children.start()
+        else:
+            self._process = self._new_process()
+            self._process.start(name=self._boot.name, metrics_port=self._settings.worker.metrics_port)
+        for name in _STOP_SIGNALS:
+            signal.signal(getattr(signal, name), self._on_signal)
+        _log.info("worker started", worker=self._boot.name, pool=self._settings.worker.pool)
+
+    def stop(self) -> None:
+        """Stop also where no signal asked for it, as with a remote shutdown."""
+        self._begin_stop(hurry=False)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        self._signals += 1
+        if self._signals > _PATIENCE:
+            os._exit(EX_FAILURE)
+        if self._signals == 1:
+            signals.worker_shutting_down.send(sender=self._boot.hostname, sig=number, how="Warm", exitcode=EX_OK)
+        state.should_stop = EX_OK
+        self._begin_stop(hurry=self._signals > 1 or number == signal.SIGQUIT)
+
+    def _begin_stop(self, *, hurry: bool) -> None:
+        if self._process:
+            self._process.begin_stop(hurry=hurry)
+        if self._children:
+            self._children.begin(hurry=hurry)
+
+    def _on_setup_logging(self, **_: Any) -> None:
+        configure_logging(self._settings.log, service="worker")
+
+    def _on_child_start(self, **_: Any) -> None:
+        if self._registry is None:
+            return
+        index = int(getattr(current_process(), "index", 0))
+        self._children = None
+        self._process = self._new_process()
+        port = child_metrics_port(self._settings, index)
+        start_child(self._process, name=self._boot.child(index), metrics_port=port)
+        signal.signal(signal.SIGTERM, self._on_child_signal)
+
+    def _on_child_signal(self, _number: int, _frame: object) -> None:
+        self._signals += 1
+        if self._process:
+            self._process.begin_stop(hurry=self._signals > 1)
+
+    def _on_child_end(self, **_: Any) -> None:
+        if self._process:
+            self._process.close()
+
+    def _on_end(self, **_: Any) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if self._process:
+            self._process.close()
+        if self._children:
+            self._children.finish()
+
+    def _new_process(self) -> RunsProcess:
+        if self._registry is None:
+            raise RuntimeError("load() comes first")
+        return RunsProcess(self._app, self._settings, self._registry)
+
+
+def _step_of(lifecycle: Lifecycle) -> type:
+    class RuntimeStep(StartStopStep):  # type: ignore[misc]  # Celery has no types
+        """Starts after the pool and stops before it, so that the pool's threads don't wait for runs."""
+
+        requires = ("celery.worker.components:Pool",)
+
+        def create(self, parent: Any) -> None:
+            lifecycle.load(parent.hostname)
+
+        def start(self, parent: Any) -> None:
+            lifecycle.start(parent)
+
+        def stop(self, _parent: Any) -> None:
+            lifecycle.stop()
+
+        terminate = stop
+
+    return RuntimeStep

@@ -1,0 +1,86 @@
+import os
+
+from celery import Celery
+
+from observability.logs import get_logger
+from observability.metrics import Metrics, MetricsPortError, MetricsServer, process_registry, serve_metrics
+from observability.tracing import Tracing, configure_tracing
+from observability.tracing.celery_spans import instrument_celery
+from pipelines import PipelineRegistry
+from settings import Settings
+from worker.handover import set_runtime
+from worker.runtime import WorkerRuntime
+
+_STOP_MARGIN = 2.5
+
+_log = get_logger(__name__)
+
+
+class RunsProcess:
+    """A process that runs pipelines: the only one with the threads pool, each child with prefork."""
+
+    def __init__(self, app: Celery, settings: Settings, registry: PipelineRegistry) -> None:
+        self._app = app
+        self._settings = settings
+        self._registry = registry
+        self._runtime: WorkerRuntime | None = None
+        self._tracing: Tracing | None = None
+        self._metrics_server: MetricsServer | None = None
+
+    def start(self, *, name: str, metrics_port: int) -> None:
+        """Set up tracing, metrics and the runtime.
+
+        Raises:
+            MetricsPortError: the port is taken.
+
+        """
+        collected = process_registry()
+        metrics = Metrics(collected)
+        self._tracing = configure_tracing(self._settings.telemetry, service="worker", metrics=metrics)
+        instrument_celery()
+        host = self._settings.worker.metrics_host
+        self._metrics_server = serve_metrics(collected, host=host, port=metrics_port)
+        self._runtime = WorkerRuntime(self._settings, self._registry, name=name, metrics=metrics)
+        self._runtime.start()
+        set_runtime(self._app, self._runtime)
+
+    def begin_stop(self, *, hurry: bool = False) -> None:
+        """See ``WorkerRuntime.begin_stop``. For signal handlers."""
+        if self._runtime:
+            self._runtime.begin_stop(hurry=hurry)
+
+    def wait_stopped(self) -> bool:
+        """Wait until the runs have ended or were given back."""
+        return self._runtime is None or self._runtime.wait_stopped(self._settings.worker.stop_grace + _STOP_MARGIN)
+
+    def close(self) -> None:
+        """End everything; spans that are left are exported."""
+        if self._runtime:
+            self._runtime.begin_stop()
+            self.wait_stopped()
+            self._runtime.close()
+            set_runtime(self._app, None)
+            self._runtime = None
+        if self._tracing:
+            self._tracing.shutdown()
+        if self._metrics_server:
+            self._metrics_server.close()
+
+
+def child_metrics_port(settings: Settings, index: int) -> int:
+    """Return the port of a prefork child's metrics; 0 serves none."""
+    port = settings.worker.metrics_port
+    return port + 1 + index if port else 0
+
+
+def start_child(process: RunsProcess, *, name: str, metrics_port: int) -> None:
+    """Start in a prefork child, where an exception would only be logged by Celery: so it ends the child instead."""
+    try:
+        try:
+            process.start(name=name, metrics_port=metrics_port)
+        except MetricsPortError as error:
+            _log.error("this child has no /metrics", error=str(error))
+            process.start(name=name, metrics_port=0)
+    except Exception:  # noqa: BLE001 - a child without a runtime would take messages and run nothing
+        _log.exception("a worker child could not start")
+        os._exit(1)

@@ -1,0 +1,22 @@
+from typing import Any
+
+from celery.backends.redis import RedisBackend
+
+from observability.logs import get_logger, limit_rate
+
+_log = get_logger(__name__)
+limit_rate(__name__)
+
+
+class RedisResults(RedisBackend):  # type: ignore[misc]  # Celery has no types
+    """Keeps the result of a message for people who look. Nothing depends on it, so nothing waits for it or fails."""
+
+    def set(self, key: Any, value: Any, **policy: Any) -> Any:
+        """Store a result, or say that Redis would not have it."""
+        try:
+            return super().set(key, value, **policy)
+        except self.connection_errors as error:
+            _log.warning("a message's result is not kept: Redis does not answer", error=type(error).__name__)
+
+    def on_task_call(self, producer: Any, task_id: str) -> None:
+        """Subscribe to nothing: a publisher never waits for results, and a subscription for each message would stay."""

@@ -1,0 +1,185 @@
+import asyncio
+import threading
+from dataclasses import asdict
+from typing import Any, Final
+
+from observability.logs import get_logger
+from observability.metrics import Metrics, SlotState
+from pipelines import PipelineRegistry
+from settings import Settings
+from storage.engine import DatabaseUnavailable
+from worker.claiming import Claims
+from worker.database import Database
+from worker.execution import Execution
+from worker.giving_back import GivingBack
+from worker.held import HeldRuns
+from worker.lease import LeaseKeeper
+from worker.loop import LoopThread
+from worker.message import Message
+from worker.processing import Processing
+from worker.slots import Slots
+from worker.writes import Writes
+
+_CANCEL_SECONDS: Final = 0.5
+_START_SECONDS: Final = 10.0
+
+_log = get_logger(__name__)
+
+
+class WorkerRuntime:
+    """All that one worker process has for its runs: an event loop, connections, a lease, slots.
+
+    Made in the process that uses it, after any fork. The methods without a loop of their own are for Celery's threads.
+    """
+
+    def __init__(self, settings: Settings, registry: PipelineRegistry, *, name: str, metrics: Metrics) -> None:
+        self._settings = settings.worker
+        self._database_settings = settings.database
+        self._registry = registry
+        self._name = name
+        self._metrics = metrics
+        self._loop = LoopThread(threads=settings.worker.slots, blocked_limit=settings.worker.blocked_limit)
+        self._stopping: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
+        self._stopped = threading.Event()
+        self._messages: set[asyncio.Task[Any]] = set()
+
+    def start(self) -> None:
+        """Start the loop and what lives in it; waits for no database."""
+        self._loop.start()
+        self._loop.wait(self._open(), timeout=_START_SECONDS)
+
+    def process(self, message: Message) -> dict[str, Any]:
+        """Process a message; returns when it may be acknowledged. See ``Processing.process``.
+
+        Raises:
+            concurrent.futures.CancelledError: the process has stopped meanwhile; the runs were given back.
+
+        """
+        return asdict(self._loop.wait(self._process(message)))
+
+    def begin_stop(self, *, hurry: bool = False) -> None:
+        """Begin to stop; ``hurry`` gives runs under way no more time. For signal handlers: it only tells the loop."""
+        self._loop.loop.call_soon_threadsafe(self._begin_stop, hurry)
+
+    def wait_stopped(self, timeout: float) -> bool:
+        """Wait until every run has ended or was given back; False if that took longer."""
+        return self._stopped.wait(timeout)
+
+    def close(self) -> None:
+        """End the loop. Call it last: messages still let go of their runs after the stop."""
+        try:
+            self._loop.wait(self._close(), timeout=2.0)
+        except Exception as error:  # noqa: BLE001 - the process ends: it is told and that is all
+            _log.warning("the worker's connections were not closed in order", error=type(error).__name__)
+        self._loop.stop()
+
+    async def _open(self) -> None:
+        worker = self._settings
+        self._hurry = asyncio.Event()
+        self._database = Database(self._database_settings, application="worker")
+        self._lease_database = Database(self._database_settings, application="worker-lease", pool_size=1)
+        self._held = HeldRuns()
+        self._giving_back = GivingBack(self._lease_database, self._metrics)
+        self._keeper = LeaseKeeper(
+            self._lease_database,
+            worker=self._name,
+            seconds=worker.lease,
+            on_lost=self._held.cancel,
+            hand_back=self._giving_back.lease,
+        )
+        self._writes = Writes(self._database)
+        self._processing = Processing(
+            self._registry,
+            Claims(self._database, self._keeper, self._held),
+            self._writes,
+            execution=Execution(self._writes, self._metrics),
+            slots=self._slots(),
+            held=self._held,
+            acknowledge_after=worker.acknowledge_after,
+        )
+        self._loop.arm()
+        self._writes.start()
+        self._keeper.start()
+        self._strays = asyncio.get_running_loop().create_task(self._find_strays(), name="strays")
+
+    def _slots(self) -> Slots:
+        queue = ",".join(self._settings.queues)
+        used = self._metrics.worker_slots.labels(queue=queue, state=SlotState.USED)
+        self._metrics.worker_slots.labels(queue=queue, state=SlotState.TOTAL).set(self._settings.slots)
+        used.set(0)
+        return Slots(self._settings.slots, on_change=used.set)
+
+    async def _process(self, message: Message) -> Any:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - tells the type checker that a coroutine runs in a task
+        self._messages.add(task)
+        try:
+            return await self._processing.process(message)
+        finally:
+            self._messages.discard(task)
+
+    def _begin_stop(self, hurry: bool) -> None:
+        if hurry:
+            self._hurry.set()
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop(), name="stop")
+
+    async def _stop(self) -> None:
+        _log.info("stopping", runs=len(self._held.tasks), grace=self._settings.stop_grace)
+        try:
+            self._processing.close()
+            await self._let_runs_end()
+            self._strays.cancel()
+            await self._give_back()
+        except Exception:  # noqa: BLE001 - whatever it is, the process must get out
+            _log.exception("the stop went wrong; the lease answers for the runs")
+        finally:
+            for task in self._messages:
+                task.cancel()
+            self._stopped.set()
+            _log.info("stopped")
+
+    async def _let_runs_end(self) -> None:
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        ended = asyncio.ensure_future(_all_ended(self._held))
+        await asyncio.wait({hurry, ended}, timeout=self._settings.stop_grace, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        ended.cancel()
+
+    async def _give_back(self) -> None:
+        nodes = self._held.pending
+        self._held.cancel()
+        if tasks := self._held.tasks:
+            await asyncio.wait(tasks, timeout=_CANCEL_SECONDS)
+        lease_id = self._keeper.close()
+        if lease_id is None:
+            return
+        try:
+            await self._giving_back.lease(lease_id, nodes=nodes, within=1.0)
+        except DatabaseUnavailable as error:
+            _log.warning("the lease was not ended; it ends by itself", error=str(error))
+
+    async def _find_strays(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.lease)
+            lease_id = self._keeper.lease_id
+            if lease_id is None:
+                continue
+            try:
+                await self._giving_back.strays(lease_id, self._held)
+            except DatabaseUnavailable:
+                continue
+            except Exception:  # noqa: BLE001 - the search is what nothing else guarantees
+                _log.exception("looking for stray runs went wrong; it is tried again")
+
+    async def _close(self) -> None:
+        self._keeper.close()
+        await self._writes.close()
+        await self._database.close()
+        await self._lease_database.close()
+
+
+async def _all_ended(held: HeldRuns) -> None:
+    while tasks := held.tasks:
+        await asyncio.wait(tasks)

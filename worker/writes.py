@@ -1,0 +1,137 @@
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Final, TypeVar
+from uuid import UUID
+
+from events import AttemptOutcome, FailureKind, RunStatus
+from observability.logs import get_logger
+from storage.batching import Batcher
+from storage.engine import DatabaseUnavailable, refused_state
+from storage.outcomes import Finish, NodeWrite, finish_runs, write_nodes
+from worker.database import Database
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+_MOST: Final = 200
+_MOST_WAITING: Final = 100_000
+_WRITERS: Final = 2
+_PAUSE: Final = 0.3
+_REFUSED: Final = '{"type":"ValueRefused","message":"PostgreSQL refused to store what the run came to"}'
+
+_log = get_logger(__name__)
+
+
+class StaleAttempt(Exception):  # noqa: N818 - the fence at work, not a fault
+    """The run has passed to another attempt: nothing of this one counts any more."""
+
+
+class Writes:
+    """Checkpoints and finishes of all runs under way in the process; those that come together share a commit."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._finishes: Batcher[Finish, float | None] = Batcher(
+            self._write_finishes, max_items=_MOST, max_waiting=_MOST_WAITING, writers=_WRITERS
+        )
+        self._checkpoints: Batcher[tuple[NodeWrite, ...], bool] = Batcher(
+            self._write_checkpoints, max_items=_MOST, max_waiting=_MOST_WAITING, writers=_WRITERS
+        )
+
+    def start(self) -> None:
+        """Start writing, in the running loop."""
+        self._finishes.start()
+        self._checkpoints.start()
+
+    async def close(self) -> None:
+        """Write what waits, then stop."""
+        await asyncio.gather(self._finishes.close(), self._checkpoints.close())
+
+    async def checkpoint(self, nodes: tuple[NodeWrite, ...]) -> None:
+        """Commit node results; waits for PostgreSQL as long as it takes.
+
+        Raises:
+            StaleAttempt: the run is no longer this attempt's.
+
+        """
+        while True:
+            try:
+                held = await self._checkpoints.submit(nodes)
+            except DatabaseUnavailable:
+                await asyncio.sleep(_PAUSE)
+            else:
+                if not held:
+                    raise StaleAttempt
+                return
+
+    async def finish(self, finish: Finish) -> float:
+        """Commit the end of an attempt; waits for PostgreSQL as long as it takes.
+
+        What PostgreSQL refuses to store ends the run as failed, so that it is seen and not tried for ever. Returns the
+        run's age in seconds.
+
+        Raises:
+            StaleAttempt: the run is no longer this attempt's.
+
+        """
+        while True:
+            try:
+                age = await self._finishes.submit(finish)
+            except DatabaseUnavailable:
+                await asyncio.sleep(_PAUSE)
+            except Exception as error:  # noqa: BLE001 - a run that can't be ended would be held for ever
+                _log.exception("the end of a run was refused", run_id=str(finish.run_id), state=refused_state(error))
+                finish = _refused(finish)
+                await asyncio.sleep(_PAUSE)
+            else:
+                if age is None:
+                    raise StaleAttempt
+                return age
+
+    async def _write_finishes(self, finishes: Sequence[Finish]) -> Sequence[float | BaseException | None]:
+        async def write(part: Sequence[Finish]) -> list[float | None]:
+            async with self._database.transaction() as connection:
+                ages = await finish_runs(connection, part)
+            return [ages.get((finish.run_id, finish.attempt)) for finish in part]
+
+        return await _split_refused(finishes, write)
+
+    async def _write_checkpoints(self, batch: Sequence[tuple[NodeWrite, ...]]) -> Sequence[bool | BaseException]:
+        async def write(part: Sequence[tuple[NodeWrite, ...]]) -> list[bool]:
+            async with self._database.transaction() as connection:
+                held = await write_nodes(connection, [node for nodes in part for node in nodes])
+            return [_key(nodes) in held for nodes in part]
+
+        return await _split_refused(batch, write)
+
+
+async def _split_refused(
+    items: Sequence[ItemT], write: Callable[[Sequence[ItemT]], Awaitable[list[ResultT]]]
+) -> list[ResultT | BaseException]:
+    """Write all at once or, when PostgreSQL refuses a value, in halves, until only the bad item is refused."""
+    try:
+        return [*await write(items)]
+    except Exception as error:
+        if refused_state(error) is None:
+            raise
+        if len(items) == 1:
+            return [error]
+    middle = len(items) // 2
+    return [*await _split_refused(items[:middle], write), *await _split_refused(items[middle:], write)]
+
+
+def _refused(finish: Finish) -> Finish:
+    return replace(
+        finish,
+        status=RunStatus.FAILED,
+        outcome=AttemptOutcome.FAILED,
+        kind=FailureKind.INVALID_OUTPUT,
+        reason=None,
+        error=_REFUSED,
+        nodes=(),
+    )
+
+
+def _key(nodes: tuple[NodeWrite, ...]) -> tuple[UUID, int]:
+    return nodes[0].run_id, nodes[0].attempt
