@@ -26,13 +26,15 @@ class Presenter:
         trace_id = trace_id_of(stored.traceparent)
         return orjson.dumps(
             {
-                "event_id": stored.event_id,
+                "event_id": str(stored.event_id),
                 "id": accepted.ce_id,
                 "source": accepted.source,
                 "type": accepted.type,
                 "status": event_status(run.status for run in stored.runs),
                 "trace_id": trace_id,
-                "runs": [{"run_id": run.run_id, "pipeline": run.pipeline, "status": run.status} for run in stored.runs],
+                "runs": [
+                    {"run_id": str(run.run_id), "pipeline": run.pipeline, "status": run.status} for run in stored.runs
+                ],
                 "links": self._links(stored.event_id, trace_id),
             }
         )

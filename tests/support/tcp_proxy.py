@@ -1,0 +1,102 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import Enum, auto
+from urllib.parse import urlsplit
+
+
+class Mode(Enum):
+    """What a proxy does with connections."""
+
+    PASS = auto()
+    REFUSE = auto()
+    """Open connections are reset, new ones closed at once."""
+    SWALLOW = auto()
+    """Connections stay open and nothing goes through, as with a stopped server."""
+    LOSE_COMMIT_ANSWER = auto()
+    """A COMMIT goes through; its answer doesn't, and the connection is reset."""
+
+
+class TcpProxy:
+    """Stands between the program and a server, and misbehaves on demand."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 5432
+        self._parts = parts
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self.mode = Mode.PASS
+        self.commits = 0
+
+    @property
+    def url(self) -> str:
+        """The server's URL through the proxy."""
+        assert self._server is not None
+        credentials = self._parts.netloc.rpartition("@")[0]
+        port = self._server.sockets[0].getsockname()[1]
+        return self._parts._replace(netloc=f"{credentials}@127.0.0.1:{port}").geturl()
+
+    def switch(self, mode: Mode) -> None:
+        """Change what happens to connections, also to those that are open."""
+        self.mode = mode
+        if mode is Mode.REFUSE:
+            for writer in tuple(self._writers):
+                writer.transport.abort()
+
+    async def start(self) -> None:
+        """Listen on a free port."""
+        self._server = await asyncio.start_server(self._handle, "127.0.0.1", 0)
+
+    async def close(self) -> None:
+        """Reset every connection and stop."""
+        assert self._server is not None
+        self._server.close()
+        self.switch(Mode.REFUSE)
+        await self._server.wait_closed()
+
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.mode is Mode.REFUSE:
+            writer.transport.abort()
+            return
+        there_reader, there_writer = await asyncio.open_connection(self._host, self._port)
+        self._writers |= {writer, there_writer}
+        try:
+            await asyncio.gather(
+                self._pump(reader, there_writer, outward=True), self._pump(there_reader, writer, outward=False)
+            )
+        finally:
+            self._writers -= {writer, there_writer}
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, outward: bool) -> None:
+        try:
+            while chunk := await reader.read(65536):
+                if self.mode is Mode.SWALLOW:
+                    continue
+                commits = outward and b"COMMIT" in chunk
+                self.commits += commits
+                writer.write(chunk)
+                await writer.drain()
+                if commits and self.mode is Mode.LOSE_COMMIT_ANSWER:
+                    await self._lose_answer()
+        except (ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.transport.abort()
+
+    async def _lose_answer(self) -> None:
+        """Let the server read the COMMIT, and nobody its answer."""
+        self.mode = Mode.SWALLOW
+        await asyncio.sleep(0.2)
+        self.switch(Mode.REFUSE)
+
+
+@asynccontextmanager
+async def tcp_proxy(url: str) -> AsyncIterator[TcpProxy]:
+    """Run a proxy to the server of ``url``."""
+    proxy = TcpProxy(url)
+    await proxy.start()
+    try:
+        yield proxy
+    finally:
+        await proxy.close()

@@ -1,0 +1,72 @@
+import asyncio
+
+import structlog.testing
+
+from api.notifier import Notifier
+
+
+class Sender:
+    """Counts notifications; each waits for ``let``."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.began = asyncio.Event()
+        self.let = asyncio.Semaphore(0)
+
+    async def __call__(self) -> None:
+        self.begun += 1
+        self.began.set()
+        await self.let.acquire()
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_wakes_during_a_notification_cause_exactly_one_more() -> None:
+    sender = Sender()
+    notifier = Notifier(sender)
+    notifier.start()
+    notifier.wake()
+    await sender.began.wait()
+    for _ in range(100):
+        notifier.wake()
+    await settle()
+    assert sender.begun == 1
+    sender.let.release()
+    await settle()
+    assert sender.begun == 2
+    sender.let.release()
+    await settle()
+    assert sender.begun == 2
+    await notifier.close()
+
+
+async def test_a_failed_notification_is_counted_logged_once_and_does_not_stop_the_next() -> None:
+    sent = 0
+
+    async def send() -> None:
+        nonlocal sent
+        sent += 1
+        raise OSError("away")
+
+    notifier = Notifier(send)
+    with structlog.testing.capture_logs() as lines:
+        notifier.start()
+        for _ in range(3):
+            notifier.wake()
+            await settle()
+        await notifier.close()
+    assert (sent, notifier.failures) == (3, 3)
+    assert [line["log_level"] for line in lines] == ["warning"]
+
+
+async def test_closing_gives_up_what_is_under_way() -> None:
+    sender = Sender()
+    notifier = Notifier(sender)
+    notifier.start()
+    notifier.wake()
+    await sender.began.wait()
+    async with asyncio.timeout(1):
+        await notifier.close()
