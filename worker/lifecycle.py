@@ -11,12 +11,15 @@ from celery.worker import state
 from observability.logs import configure_logging, get_logger
 from pipelines import PipelineRegistry
 from settings import Settings
+from worker.backstop import Backstop
+from worker.children import STOP_CHILD, Children
 from worker.identity import Boot
-from worker.prefork import ChildrenStop
 from worker.process import RunsProcess, child_metrics_port, start_child
 
 _STOP_SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGQUIT")
 _PATIENCE: Final = 2
+_LIMIT: Final = 1.5
+_PREFORK_LIMIT: Final = 3.0
 
 _log = get_logger(__name__)
 
@@ -33,7 +36,8 @@ class Lifecycle:
         self._settings = settings
         self._prefork = settings.worker.pool == "prefork"
         self._process: RunsProcess | None = None
-        self._children: ChildrenStop | None = None
+        self._children: Children | None = None
+        self._backstop: Backstop | None = None
         self._registry: PipelineRegistry | None = None
         self._boot = Boot("")
         self._signals = 0
@@ -61,11 +65,17 @@ class Lifecycle:
     def start(self, worker: Any) -> None:
         """Start what the main process has to run, once Celery's pool is there."""
         if self._prefork:
-            self._children = ChildrenStop(worker, self._settings, prefix=self._boot.name)
-            self._children.start()
+            self._children = Children(worker)
         else:
             self._process = self._new_process()
             self._process.start(name=self._boot.name, metrics_port=self._settings.worker.metrics_port)
+        self._backstop = Backstop(
+            self._settings,
+            prefix=self._boot.name,
+            limit=_PREFORK_LIMIT if self._prefork else _LIMIT,
+            kill=self._children.kill if self._children else _nothing,
+        )
+        self._backstop.start()
         for name in _STOP_SIGNALS:
             signal.signal(getattr(signal, name), self._on_signal)
         _log.info("worker started", worker=self._boot.name, pool=self._settings.worker.pool)
@@ -87,7 +97,9 @@ class Lifecycle:
         if self._process:
             self._process.begin_stop(hurry=hurry)
         if self._children:
-            self._children.begin(hurry=hurry)
+            self._children.tell_to_stop()
+        if self._backstop:
+            self._backstop.begin(hurry=hurry)
 
     def _on_setup_logging(self, **_: Any) -> None:
         configure_logging(self._settings.log, service="worker")
@@ -96,11 +108,11 @@ class Lifecycle:
         if self._registry is None:
             return
         index = int(getattr(current_process(), "index", 0))
-        self._children = None
+        self._children = self._backstop = None
         self._process = self._new_process()
         port = child_metrics_port(self._settings, index)
         start_child(self._process, name=self._boot.child(index), metrics_port=port)
-        signal.signal(signal.SIGTERM, self._on_child_signal)
+        signal.signal(STOP_CHILD, self._on_child_signal)
 
     def _on_child_signal(self, _number: int, _frame: object) -> None:
         self._signals += 1
@@ -116,14 +128,21 @@ class Lifecycle:
             return
         self._ended = True
         if self._process:
-            self._process.close()
-        if self._children:
-            self._children.finish()
+            self._process.wait_stopped()
+        if self._backstop:
+            self._backstop.finish(give_back=self._prefork)
+        if self._process and not self._process.close():
+            _log.warning("a node is deaf to its cancel: the process ends without it")
+            os._exit(EX_OK)
 
     def _new_process(self) -> RunsProcess:
         if self._registry is None:
             raise RuntimeError("load() comes first")
         return RunsProcess(self._app, self._settings, self._registry)
+
+
+def _nothing() -> None:
+    """Kill nothing."""
 
 
 def _step_of(lifecycle: Lifecycle) -> type:

@@ -12,6 +12,7 @@ import uvloop
 ResultT = TypeVar("ResultT")
 
 _LOOK: Final = 1.0
+_NODE_THREADS: Final = "throughline-node"
 
 
 class LoopEnded(RuntimeError):  # noqa: N818 - a state that callers handle
@@ -75,11 +76,14 @@ class LoopThread:
         return future.result()
 
     def stop(self, *, timeout: float = 2.0) -> bool:
-        """End the loop, cancelling what is in it; False if it did not end in time."""
+        """End the loop, cancelling what is in it; False if it, or a node's thread, goes on all the same."""
         with contextlib.suppress(RuntimeError):  # it has ended already
             self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout)
-        return not self._thread.is_alive()
+        threads = [thread for thread in threading.enumerate() if thread.name.startswith(_NODE_THREADS)]
+        for thread in threads:
+            thread.join(0.1)
+        return not any(thread.is_alive() for thread in (self._thread, *threads))
 
     def arm(self) -> None:
         """Watch the loop for being blocked, from within the loop."""
@@ -88,7 +92,7 @@ class LoopThread:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        executor = concurrent.futures.ThreadPoolExecutor(self._threads, thread_name_prefix="node")
+        executor = concurrent.futures.ThreadPoolExecutor(self._threads, thread_name_prefix=_NODE_THREADS)
         self._loop.set_default_executor(executor)
         try:
             self._loop.run_forever()

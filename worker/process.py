@@ -53,18 +53,20 @@ class RunsProcess:
         """Wait until the runs have ended or were given back."""
         return self._runtime is None or self._runtime.wait_stopped(self._settings.worker.stop_grace + _STOP_MARGIN)
 
-    def close(self) -> None:
-        """End everything; spans that are left are exported."""
+    def close(self) -> bool:
+        """End everything; spans that are left are exported. False if a node's thread goes on all the same."""
+        ended = True
         if self._runtime:
             self._runtime.begin_stop()
             self.wait_stopped()
-            self._runtime.close()
+            ended = self._runtime.close()
             set_runtime(self._app, None)
             self._runtime = None
         if self._tracing:
             self._tracing.shutdown()
         if self._metrics_server:
             self._metrics_server.close()
+        return ended
 
 
 def child_metrics_port(settings: Settings, index: int) -> int:

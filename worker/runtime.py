@@ -1,4 +1,5 @@
 import asyncio
+import contextvars
 import threading
 from dataclasses import asdict
 from typing import Any, Final
@@ -60,19 +61,19 @@ class WorkerRuntime:
 
     def begin_stop(self, *, hurry: bool = False) -> None:
         """Begin to stop; ``hurry`` gives runs under way no more time. For signal handlers: it only tells the loop."""
-        self._loop.loop.call_soon_threadsafe(self._begin_stop, hurry)
+        self._loop.loop.call_soon_threadsafe(self._begin_stop, hurry, context=contextvars.Context())
 
     def wait_stopped(self, timeout: float) -> bool:
         """Wait until every run has ended or was given back; False if that took longer."""
         return self._stopped.wait(timeout)
 
-    def close(self) -> None:
-        """End the loop. Call it last: messages still let go of their runs after the stop."""
+    def close(self) -> bool:
+        """End the loop; False if a node goes on. Call it last: messages let go of their runs after the stop, too."""
         try:
             self._loop.wait(self._close(), timeout=2.0)
         except Exception as error:  # noqa: BLE001 - the process ends: it is told and that is all
             _log.warning("the worker's connections were not closed in order", error=type(error).__name__)
-        self._loop.stop()
+        return self._loop.stop()
 
     async def _open(self) -> None:
         worker = self._settings
