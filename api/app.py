@@ -4,6 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from prometheus_client import CollectorRegistry
 
 from api import problem_handlers
@@ -24,6 +25,15 @@ _TAGS = [
     {"name": "pipelines", "description": "What runs for which event type."},
     {"name": "operations", "description": "Probes and metrics."},
 ]
+
+_NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+"""FastAPI's own would make a second server span and cost several times what ours does."""
 
 
 def create_app(
@@ -58,6 +68,7 @@ def create_app(
         version=_version(),
         openapi_tags=_TAGS,
         redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
         redoc_url=None,
         lifespan=lifespan,
     )

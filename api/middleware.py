@@ -86,7 +86,7 @@ class Observed:
             return
         answer = _Answer(send)
         began = time.perf_counter()
-        if scope["path"] in _QUIET:
+        if scope["path"].rstrip("/") in _QUIET:
             await self._measured(scope, receive, answer, began)
             return
         headers = _trace_headers(scope)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from observability.logs import get_logger
 
 _LOG_EVERY = 60.0
+_CLOSE_WITHIN = 1.0
 
 _log = get_logger(__name__)
 
@@ -17,7 +18,9 @@ class Notifier:
 
     def __init__(self, send: Callable[[], Awaitable[None]]) -> None:
         self._send = send
-        self._wanted = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._due = False
+        self._closing = False
         self._task: asyncio.Task[None] | None = None
         self._logged_at = float("-inf")
         self.failures = 0
@@ -28,18 +31,26 @@ class Notifier:
 
     def wake(self) -> None:
         """Ask for a notification. Never waits."""
-        self._wanted.set()
+        self._due = True
+        self._changed.set()
 
     async def close(self) -> None:
-        """Stop; a notification that is under way is given up."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        """Send what was asked for, for a second at most, and stop."""
+        if self._task is None:
+            return
+        self._closing = True
+        self._changed.set()
+        await asyncio.wait({self._task}, timeout=_CLOSE_WITHIN)
+        self._task.cancel()
+        await asyncio.wait({self._task})
 
     async def _run(self) -> None:
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
+        while self._due or not self._closing:
+            if not self._due:
+                self._changed.clear()
+                await self._changed.wait()
+                continue
+            self._due = False
             try:
                 await self._send()
             except Exception as error:  # noqa: BLE001 - whatever it is, polling is the guarantee

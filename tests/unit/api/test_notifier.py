@@ -62,11 +62,21 @@ async def test_a_failed_notification_is_counted_logged_once_and_does_not_stop_th
     assert [line["log_level"] for line in lines] == ["warning"]
 
 
-async def test_closing_gives_up_what_is_under_way() -> None:
+async def test_closing_sends_what_was_asked_for() -> None:
+    sender = Sender()
+    sender.let.release()
+    notifier = Notifier(sender)
+    notifier.start()
+    notifier.wake()
+    await notifier.close()
+    assert sender.begun == 1
+
+
+async def test_closing_gives_up_what_hangs() -> None:
     sender = Sender()
     notifier = Notifier(sender)
     notifier.start()
     notifier.wake()
     await sender.began.wait()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(3):
         await notifier.close()
