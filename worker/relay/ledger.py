@@ -1,3 +1,4 @@
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -40,7 +41,7 @@ class Ledger:
 
     def ripe(self, *, everything: bool = False) -> list[Taken]:
         """Take out what is old enough, or everything, up to some thousand keys; again until there is no more."""
-        limit = self._clock() - (-1.0 if everything else self._age)
+        limit = math.inf if everything else self._clock() - self._age
         found: list[Taken] = []
         count = 0
         for entries in self._entries.values():

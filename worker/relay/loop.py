@@ -41,7 +41,12 @@ class Relay:
         self._publishing = Publishing(
             settings.relay, database=self._database, publisher=self._publisher, marker=self._marker, metrics=metrics
         )
-        self._rescue = Rescue(database=self._database, lease=settings.worker.lease, metrics=metrics)
+        self._rescue = Rescue(
+            database=self._database,
+            lease=settings.worker.lease,
+            interval=settings.relay.poll_interval,
+            metrics=metrics,
+        )
         self._gauges = Gauges(database=self._database, metrics=metrics)
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()

@@ -78,7 +78,7 @@ class Publisher:
 
     def _deliver(self, messages: Sequence[Outgoing]) -> Delivery:
         delivery = Delivery()
-        trace_ids: list[str] = []
+        trace_ids: list[str | None] = []
         try:
             with self._batch(len(messages)) as producer:
                 for message in messages:
@@ -94,7 +94,7 @@ class Publisher:
             self._tell(message, trace_id)
         return delivery
 
-    def _try(self, producer: Producer, message: Outgoing, delivery: Delivery, trace_ids: list[str]) -> None:
+    def _try(self, producer: Producer, message: Outgoing, delivery: Delivery, trace_ids: list[str | None]) -> None:
         try:
             trace_id = self._send(producer, message)
         except _REDIS_FAULTS:
@@ -119,7 +119,7 @@ class Publisher:
                 stack.enter_context(self._producer.batch())
             yield self._producer
 
-    def _send(self, producer: Producer, message: Outgoing) -> str:
+    def _send(self, producer: Producer, message: Outgoing) -> str | None:
         task_id = str(uuid4())
         ids = [str(run.run_id) for run in message.runs]
         with _message_context(message) as (context, trace_id), publishing(self._task, task_id, context=context):
@@ -136,11 +136,13 @@ class Publisher:
             )
         return trace_id
 
-    def _tell(self, message: Outgoing, trace_id: str) -> None:
+    def _tell(self, message: Outgoing, trace_id: str | None) -> None:
         labels = {"queue": message.queue}
         self._metrics.published.labels(**labels).inc(len(message.runs))
         self._metrics.message_runs.labels(**labels).observe(len(message.runs))
-        line: dict[str, Any] = {"pipeline": message.pipeline, "queue": message.queue, "trace_id": trace_id}
+        line: dict[str, Any] = {"pipeline": message.pipeline, "queue": message.queue}
+        if trace_id:
+            line["trace_id"] = trace_id
         if len(message.runs) == 1:
             _log.info("run published", run_id=str(message.runs[0].run_id), **line)
             return
@@ -156,19 +158,19 @@ class Publisher:
 
 
 @contextmanager
-def _message_context(message: Outgoing) -> Iterator[tuple[Context, str]]:
+def _message_context(message: Outgoing) -> Iterator[tuple[Context, str | None]]:
     """The context to send a message in, and its trace's id.
 
     A lone run's message belongs to its event's trace. Several runs' message has a trace of its own, linked to theirs.
     """
     if len(message.runs) == 1:
         traceparent = message.runs[0].traceparent
-        yield context_from(traceparent), trace_id_of(traceparent) or ""
+        yield context_from(traceparent), trace_id_of(traceparent)
         return
     links = links_to((run.traceparent for run in message.runs), reason=LinkReason.RUN)
     attributes = {key.PIPELINE: message.pipeline, key.MESSAGING_DESTINATION: message.queue}
     with _tracer.start_as_current_span("publish", Context(), attributes=attributes, links=links) as span:
-        yield trace.set_span_in_context(span, Context()), trace_id_of(traceparent_of(span)) or ""
+        yield trace.set_span_in_context(span, Context()), trace_id_of(traceparent_of(span))
 
 
 def _registered_task(app: Celery) -> Task:

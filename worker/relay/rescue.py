@@ -23,11 +23,13 @@ _log = get_logger(__name__)
 class OutageGate:
     """Holds rescue for one lease after PostgreSQL was away: nobody could renew, and nobody has died of that.
 
-    An outage shorter than a third of a lease costs no worker more than one renewal.
+    An outage shorter than a third of a lease costs no worker more than one renewal. ``interval`` is how often rescue
+    asks: that much silence is no outage.
     """
 
-    def __init__(self, lease: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, lease: float, *, interval: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._lease = lease
+        self._longest_silence = interval + lease / 3
         self._clock = clock
         self._answered = clock()
         self._held_until = 0.0
@@ -35,7 +37,7 @@ class OutageGate:
     def answered(self, *, uptime: float) -> bool:
         """Note that PostgreSQL answered, being up for ``uptime`` seconds; say whether rescue may go on."""
         now = self._clock()
-        if now - self._answered > self._lease / 3:
+        if now - self._answered > self._longest_silence:
             self._held_until = now + self._lease
         self._held_until = max(self._held_until, now + self._lease - uptime)
         self._answered = now
@@ -45,10 +47,10 @@ class OutageGate:
 class Rescue:
     """Makes the runs of worker processes that are gone due again."""
 
-    def __init__(self, *, database: Database, lease: float, metrics: Metrics) -> None:
+    def __init__(self, *, database: Database, lease: float, interval: float, metrics: Metrics) -> None:
         self._database = database
         self._metrics = metrics
-        self._gate = OutageGate(lease)
+        self._gate = OutageGate(lease, interval=interval)
         self._swept = 0.0
 
     async def run_once(self) -> int:
