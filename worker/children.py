@@ -19,11 +19,15 @@ class Children:
         self._send(STOP_CHILD)
 
     def kill(self) -> None:
-        """End all of them at once."""
-        self._send(signal.SIGKILL)
+        """End all of them at once, and leave no zombie."""
+        for pid in self._send(signal.SIGKILL):
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
 
-    def _send(self, number: signal.Signals) -> None:
+    def _send(self, number: signal.Signals) -> list[int]:
         pool = getattr(getattr(self._worker.pool, "_pool", None), "_pool", None) or ()
-        for pid in [child.pid for child in pool if child.pid]:
+        pids = [child.pid for child in pool if child.pid]
+        for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
+        return pids
