@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from events import Permanent, Transient
+from observability.logs import get_logger, limit_rate
 from observability.metrics import Metrics
 from settings import ApiSettings
 from storage.batching import Batcher, Overloaded
@@ -14,6 +15,8 @@ from storage.records import NewEvent, StoredEvent
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
+
+_log = get_logger(__name__)
 
 _ROW_BYTES = 512
 """What a row's attributes count for beside its data, in a flush's bytes."""
@@ -78,6 +81,7 @@ class GroupCommit:
 
     def start(self) -> None:
         """Start the flushers in the running loop."""
+        limit_rate(__name__)
         self._batcher.start()
 
     async def close(self) -> None:
@@ -137,8 +141,9 @@ class GroupCommit:
         while True:
             try:
                 stored = await self._store(events, within=deadline - loop.time(), before_commit=before_commit)
-            except DatabaseUnavailable:
+            except DatabaseUnavailable as error:
                 if loop.time() + pause >= deadline:
+                    _log.warning("events could not be stored", events=len(batch), error=str(error))
                     raise
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
