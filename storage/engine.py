@@ -24,7 +24,7 @@ CONNECTION_FAULTS = (
     ssl.SSLError,
 )
 
-_UNAVAILABLE_CLASSES = frozenset({"08", "53", "57", "58"})
+_UNAVAILABLE_CLASSES = frozenset({"08", "40", "53", "57", "58"})
 
 
 class DatabaseUnavailable(Transient):

@@ -1,3 +1,4 @@
+from observability.logs import configure_logging
 from settings import Settings
 from worker.app import create_celery
 from worker.identity import node_name
@@ -16,6 +17,7 @@ def main(settings: Settings) -> None:
         SystemExit: Celery ended with a fault; its exit code.
 
     """
+    configure_logging(settings.log, service="worker")
     app = create_celery(settings)
     Lifecycle(app, settings).install()
     worker = app.Worker(

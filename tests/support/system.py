@@ -21,6 +21,18 @@ FINAL = frozenset({"succeeded", "failed", "cancelled", "unrouted"})
 
 AnswerT = TypeVar("AnswerT")
 
+QUESTION = {
+    "type": "github.issues",
+    "source": "test",
+    "data": {
+        "action": "opened",
+        "issue": {"number": 7, "title": "How do I begin?", "html_url": "https://github.example/a/b/issues/7"},
+        "repository": {"full_name": "a/b"},
+        "sender": {"login": "ada"},
+    },
+}
+"""An event that both flows take."""
+
 
 def eventually(answer: Callable[[], AnswerT], *, timeout: float = 30.0, what: str) -> AnswerT:
     """Ask until the answer is true and return it; fail with ``what`` was awaited, and the last answer."""
