@@ -216,7 +216,8 @@ async def test_with_redis_away_nothing_is_lost_and_all_of_it_is_sent_soon_after_
         metrics = Metrics(registry)
         async with world.relay(redis=away, metrics=metrics):
             first = await world.store(10)
-            await until(lambda: len(world.sent()) == 10)
+            sent = ("throughline_published_total", {"queue": "default"})
+            await until(lambda: registry.get_sample_value(*sent) == 10)
             proxy.switch(fault)
             run_ids = first + await world.store(500)
             await world.notify()

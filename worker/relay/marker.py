@@ -7,6 +7,8 @@ from redis.backoff import NoBackoff
 from settings import RedisSettings
 
 KEY: Final = "throughline:window"
+RECOVERY_KEY: Final = "throughline:window:recovery"
+_RECOVERY_SECONDS: Final = 10
 _BASE: Final = 1 << 20
 
 
@@ -27,6 +29,7 @@ class Marker:
         )
         self._seen = _BASE
         self._value = 0
+        self._in_charge = False
 
     async def intact(self) -> bool:
         """Say whether everything that was sent is still there, or was taken; False until ``made_good``.
@@ -40,10 +43,20 @@ class Marker:
         self._seen = self._value
         return True
 
+    async def take_charge(self) -> bool:
+        """Say whether making it good is this relay's to do; another may be at it, or have done it this moment.
+
+        Whoever dies over it leaves it to the others after some seconds. Raises as ``intact`` does.
+        """
+        if not self._in_charge:
+            self._in_charge = bool(await self._redis.set(RECOVERY_KEY, 1, nx=True, ex=_RECOVERY_SECONDS))
+        return self._in_charge
+
     async def made_good(self) -> None:
         """Say, to the other relays too, that what was lost is due again. Raises as ``intact`` does."""
         # An increment never lowers what another relay has set at the same time.
         self._seen = int(await self._redis.incrby(KEY, self._seen - self._value + _BASE))
+        self._in_charge = False
 
     async def close(self) -> None:
         """Close the connection."""

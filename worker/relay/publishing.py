@@ -93,7 +93,7 @@ class Publishing:
         if not self._redis.failing and time.monotonic() - self._marker_seen < _MARKER_SECONDS:
             return
         try:
-            if not await self._marker.intact():
+            if not await self._marker.intact() and await self._marker.take_charge():
                 async with self._database.transaction() as connection:
                     runs = await due.republish_window(connection)
                 if runs:
