@@ -1,15 +1,16 @@
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from settings import load_settings
 from throughline.cli.output import console, say_error, styled
-from throughline.cli.timeline import show_event
-from throughline.client import ApiRefused, Client
-from throughline.samples import Sample, read_samples
+
+if TYPE_CHECKING:
+    from throughline.client import Client
+    from throughline.samples import Sample
 
 app = typer.Typer(help="Send events, list them, follow one.", no_args_is_help=True)
 
@@ -19,7 +20,9 @@ Url = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print the API's own answer.")]
 
 
-def _client(url: str | None) -> Client:
+def _client(url: str | None) -> "Client":
+    from throughline.client import Client
+
     api = load_settings().api
     return Client(url or f"http://{api.host}:{api.port}")
 
@@ -38,6 +41,9 @@ def send(  # noqa: PLR0913 - an event has this many sides
     as_json: AsJson = False,
 ) -> None:
     """Send events from files: {"type": …, "data": …}, or data alone with --type or in a folder named by the type."""
+    from throughline.client import ApiRefused
+    from throughline.samples import read_samples
+
     bad = 0
     with _client(url) as client:
         for sample in read_samples(path, kind=kind):
@@ -57,7 +63,7 @@ def send(  # noqa: PLR0913 - an event has this many sides
         raise typer.Exit(1)
 
 
-def _say(sample: Sample, answer: dict[str, Any], *, as_json: bool) -> None:
+def _say(sample: "Sample", answer: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(answer))
     else:
@@ -103,6 +109,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one event: its runs, their attempts, and the timeline of their nodes."""
+    from throughline.cli.timeline import show_event
+
     with _client(url) as client:
         event = client.event(event_id)
     if as_json:

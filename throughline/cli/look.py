@@ -6,19 +6,19 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines import PipelineRegistry
 from settings import SettingReference, load_settings, setting_references
 from throughline.cli.output import console
-from throughline.doctor import Verdict, examine
 
 pipelines = typer.Typer(help="The pipelines that events go to.", no_args_is_help=True)
 
-_STYLE = {Verdict.GOOD: "green", Verdict.WARNING: "yellow", Verdict.BAD: "bold red"}
+_STYLE = {"ok": "green", "warning": "yellow", "bad": "bold red"}
 
 
 @pipelines.command("list")
 def list_pipelines() -> None:
     """List the pipelines, with the event types they take and their nodes."""
+    from pipelines import PipelineRegistry
+
     settings = load_settings().pipelines
     registry = PipelineRegistry.load(settings.modules, builtin=settings.builtin)
     table = Table("pipeline", "version", "event types", "queue", "nodes", box=None, pad_edge=False)
@@ -81,6 +81,8 @@ def settings_markdown() -> str:
 
 def doctor() -> None:
     """Look at what the processes need: a verdict a line, and what to do about it; 1 when something is bad."""
+    from throughline.doctor import Verdict, examine
+
     worst = 0
     table = Table("", "what", "found", "what to do", box=None, pad_edge=False)
     for finding in examine(load_settings()):

@@ -5,36 +5,36 @@ from settings import load_settings
 
 def api() -> None:
     """Serve the HTTP API until SIGTERM."""
-    from api.serve import serve  # noqa: PLC0415 - each process loads its own side alone
+    from api.serve import serve
 
     serve(load_settings())
 
 
 def worker() -> None:
     """Run pipelines on a Celery worker until SIGTERM."""
-    from worker.main import main  # noqa: PLC0415 - as above
+    from worker.main import main
 
     main(load_settings())
 
 
 def relay() -> None:
     """Publish what is due and recover what was left behind, until SIGTERM."""
-    from worker.relay import main  # noqa: PLC0415 - as above
+    from worker.relay import main
 
     main(load_settings())
 
 
 def flower() -> None:
     """Serve Flower, Celery's own view, behind a name and a password."""
-    from worker.flower import main  # noqa: PLC0415 - as above
+    from worker.flower import main
 
     main(load_settings())
 
 
 def migrate() -> None:
     """Bring the database's schema to this release; any number may do so at once."""
-    from migrations import upgrade  # noqa: PLC0415 - as above
-    from throughline.cli.database import reachable  # noqa: PLC0415 - as above
+    from migrations import upgrade
+    from throughline.cli.database import reachable
 
     settings = load_settings()
     with reachable(settings.database):

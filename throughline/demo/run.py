@@ -9,12 +9,12 @@ from rich.table import Table
 
 from settings import Settings
 from throughline.cli.output import console, duration, styled
-from throughline.cli.stack import show_progress
 from throughline.cli.timeline import show_event
 from throughline.client import FINAL, ApiRefused, Client
 from throughline.demo.outcome import Outcome
 from throughline.embedded import DataFolder
 from throughline.local import LocalStack, StackPlan
+from throughline.local.up import show_progress
 from throughline.samples import SAMPLES, read_samples
 from throughline.supervision import OnExit, Supervisor
 
