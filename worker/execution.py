@@ -7,7 +7,7 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, get_current_span
 
-from events import Outcome, QueueReason, RunStatus
+from events import ErrorInfo, Failed, FailureKind, Outcome, QueueReason, RunStatus
 from observability.logs import bind, get_logger
 from observability.metrics import Metrics, RunOutcome
 from observability.tracing import (
@@ -21,12 +21,13 @@ from observability.tracing import (
     trace_id_of,
     traceparent_of,
 )
-from pipelines import Pipeline, execute
+from pipelines import Pipeline, decide, execute
+from storage.outcomes import NodeWrite
 from worker.held import Claimed
 from worker.journal import RunJournal
 from worker.message import Message
 from worker.outcomes import UNKNOWN_PIPELINE_DELAY, error_of, finish_of, given_back
-from worker.writes import StaleAttempt, Writes
+from worker.writes import StaleAttempt, ValueRefused, Writes
 
 _log = get_logger(__name__)
 
@@ -51,8 +52,8 @@ class Execution:
                 if run.pipeline_version > pipeline.version:
                     await self._defer(claimed, pipeline)
                     return
-                outcome = await execute(pipeline, _context(pipeline, claimed), journal, metrics=self._metrics)
-                age = await self._writes.finish(finish_of(run, outcome, journal.pending))
+                outcome, nodes = await self._execute(claimed, pipeline, journal)
+                age = await self._writes.finish(finish_of(run, outcome, nodes))
             except StaleAttempt:
                 self._metrics.stale_writes.labels().inc()
                 set_outcome(span, "stale")
@@ -62,6 +63,23 @@ class Execution:
                 raise
             else:
                 self._tell(claimed, outcome, span, began=began, age=age)
+
+    async def _execute(
+        self, claimed: Claimed, pipeline: Pipeline[Any], journal: RunJournal
+    ) -> tuple[Outcome, tuple[NodeWrite, ...]]:
+        run = claimed.run
+        context = pipeline.context(
+            run.event, run_id=run.run_id, attempt=run.attempt, errors_so_far=run.errors, done=claimed.done
+        )
+        try:
+            return await execute(pipeline, context, journal, metrics=self._metrics), journal.pending
+        except ValueRefused as error:
+            return Failed(kind=FailureKind.INVALID_OUTPUT, error=_info(error)), ()
+        except StaleAttempt:
+            raise
+        except Exception as error:  # noqa: BLE001 - a run is ended or tried again, never left lying
+            _log.exception("the execution itself broke")
+            return decide(error, pipeline.retry, run.errors), ()
 
     async def _defer(self, claimed: Claimed, pipeline: Pipeline[Any]) -> None:
         run = claimed.run
@@ -124,11 +142,8 @@ def _previous(claimed: Claimed) -> str | None:
     return f"00-{trace_id}-{claimed.previous_span_id}-{own[-2:]}"
 
 
-def _context(pipeline: Pipeline[Any], claimed: Claimed) -> Any:
-    run = claimed.run
-    return pipeline.context(
-        run.event, run_id=run.run_id, attempt=run.attempt, errors_so_far=run.errors, done=claimed.done
-    )
+def _info(error: Exception) -> ErrorInfo:
+    return ErrorInfo(type=type(error).__qualname__, message=str(error))
 
 
 def _bound(claimed: Claimed) -> Any:

@@ -2,6 +2,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import faulthandler
+import os
 import sys
 import threading
 from collections.abc import Coroutine
@@ -9,7 +10,11 @@ from typing import Any, Final, TypeVar
 
 import uvloop
 
+from observability.logs import get_logger
+
 ResultT = TypeVar("ResultT")
+
+_log = get_logger(__name__)
 
 _LOOK: Final = 1.0
 _NODE_THREADS: Final = "throughline-node"
@@ -29,6 +34,7 @@ class LoopThread:
     def __init__(self, *, threads: int, blocked_limit: float) -> None:
         self._threads = threads
         self._limit = blocked_limit
+        self._asked_to_stop = False
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="event-loop", daemon=True)
 
@@ -77,6 +83,7 @@ class LoopThread:
 
     def stop(self, *, timeout: float = 2.0) -> bool:
         """End the loop, cancelling what is in it; False if it, or a node's thread, goes on all the same."""
+        self._asked_to_stop = True
         with contextlib.suppress(RuntimeError):  # it has ended already
             self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout)
@@ -97,6 +104,9 @@ class LoopThread:
         try:
             self._loop.run_forever()
         finally:
+            if not self._asked_to_stop:
+                _log.critical("the event loop ended unasked: the process ends, too", exc_info=True)
+                os._exit(1)
             _cancel_all(self._loop)
             faulthandler.cancel_dump_traceback_later()
             executor.shutdown(wait=False, cancel_futures=True)

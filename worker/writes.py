@@ -4,10 +4,10 @@ from dataclasses import replace
 from typing import Final, TypeVar
 from uuid import UUID
 
-from events import AttemptOutcome, FailureKind, RunStatus
+from events import AttemptOutcome, FailureKind, Permanent, RunStatus, Transient
 from observability.logs import get_logger
 from storage.batching import Batcher
-from storage.engine import DatabaseUnavailable, refused_state
+from storage.engine import refused_state
 from storage.outcomes import Finish, NodeWrite, finish_runs, write_nodes
 from worker.database import Database
 
@@ -25,6 +25,10 @@ _log = get_logger(__name__)
 
 class StaleAttempt(Exception):  # noqa: N818 - the fence at work, not a fault
     """The run has passed to another attempt: nothing of this one counts any more."""
+
+
+class ValueRefused(Permanent):
+    """PostgreSQL refused to store what a node gave back."""
 
 
 class Writes:
@@ -53,13 +57,16 @@ class Writes:
 
         Raises:
             StaleAttempt: the run is no longer this attempt's.
+            ValueRefused: a result is nothing that PostgreSQL can store.
 
         """
         while True:
             try:
                 held = await self._checkpoints.submit(nodes)
-            except DatabaseUnavailable:
-                await asyncio.sleep(_PAUSE)
+            except Exception as error:
+                if refused_state(error) is not None:
+                    raise ValueRefused from error
+                await _pause_after(error)
             else:
                 if not held:
                     raise StaleAttempt
@@ -78,12 +85,12 @@ class Writes:
         while True:
             try:
                 age = await self._finishes.submit(finish)
-            except DatabaseUnavailable:
-                await asyncio.sleep(_PAUSE)
             except Exception as error:  # noqa: BLE001 - a run that can't be ended would be held for ever
-                _log.exception("the end of a run was refused", run_id=str(finish.run_id), state=refused_state(error))
-                finish = _refused(finish)
-                await asyncio.sleep(_PAUSE)
+                if refused_state(error) is None:
+                    await _pause_after(error)
+                else:
+                    _log.exception("PostgreSQL refused what a run came to", run_id=str(finish.run_id))
+                    finish = _refused(finish)
             else:
                 if age is None:
                     raise StaleAttempt
@@ -119,6 +126,13 @@ async def _split_refused(
             return [error]
     middle = len(items) // 2
     return [*await _split_refused(items[:middle], write), *await _split_refused(items[middle:], write)]
+
+
+async def _pause_after(error: Exception) -> None:
+    """Wait before another try; what does not pass by itself, such as a mistake of ours, is told each time."""
+    if not isinstance(error, Transient):
+        _log.error("a write failed and is tried again", exc_info=error)
+    await asyncio.sleep(_PAUSE)
 
 
 def _refused(finish: Finish) -> Finish:

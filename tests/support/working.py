@@ -17,9 +17,9 @@ from uuid import UUID
 from redis import Redis
 from sqlalchemy import text
 
-from events import FINAL_STATUSES, new_id
+from events import FINAL_STATUSES, RunStatus, new_id
 from settings import Settings
-from storage import due, ingest, leases, queries
+from storage import claims, due, ingest, leases, queries
 from storage.engine import create_engine, transaction
 from storage.records import NewEvent, NewRun, RunRecord
 from worker.app import TASK_NAME, create_celery
@@ -123,13 +123,17 @@ class Workshop:
         self.redis.close()
         await self.engine.dispose()
 
-    async def worker(self, *, command: Sequence[str] = (), **settings: str) -> Worker:
-        """Start a worker and wait until it consumes."""
+    def start(self, command: Sequence[str], **settings: str) -> Worker:
+        """Start a worker and don't wait."""
         own = {key: value for key, value in os.environ.items() if not key.startswith(("THROUGHLINE_", "OTEL_"))}
         environment = own | {"PYTHONPATH": str(ROOT)} | self.variables | settings
-        output = self.home / f"worker-{len(self._workers)}.log"
-        worker = Worker(output, environment, command or [sys.executable, "-c", _START])
+        worker = Worker(self.home / f"worker-{len(self._workers)}.log", environment, command)
         self._workers.append(worker)
+        return worker
+
+    async def worker(self, *, command: Sequence[str] = (), **settings: str) -> Worker:
+        """Start a worker and wait until it consumes."""
+        worker = self.start(command or [sys.executable, "-c", _START], **settings)
 
         def ready() -> bool:
             assert worker.process.poll() is None, worker.text
@@ -165,11 +169,19 @@ class Workshop:
             stored = await ingest.store_events(connection, events)
         return [Sent(event_id=event.event_id, run_id=event.runs[0].run_id) for event in stored]
 
-    def publish(self, pipeline: str, sent: Iterable[Sent], *, queue: str = "default", **kwargs: Any) -> str:
+    def publish(
+        self,
+        pipeline: str,
+        sent: Iterable[Sent],
+        *,
+        queue: str = "default",
+        headers: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> str:
         """Do the relay's part: send one message for all; return its task id."""
         run_ids = [str(item.run_id) for item in sent]
         body = {"tenant": TENANT, "pipeline": pipeline, "run_ids": run_ids, **kwargs}
-        return str(self.celery.send_task(TASK_NAME, kwargs=body, queue=queue, retry=False).id)
+        return str(self.celery.send_task(TASK_NAME, kwargs=body, queue=queue, headers=headers, retry=False).id)
 
     async def mark_published(self, sent: Iterable[Sent]) -> None:
         """Do the relay's part: say that the runs are in Redis."""
@@ -191,6 +203,27 @@ class Workshop:
             return run if run.status in FINAL_STATUSES else None
 
         return await until(final, what="the run ends", seconds=seconds)
+
+    async def in_status(self, sent: Sent, status: RunStatus) -> RunRecord | None:
+        """Read a run if it is in this state."""
+        run = await self.run(sent)
+        return run if run.status is status and run.attempt else None
+
+    async def take_away(self, sent: Sent) -> None:
+        """End every lease and free its runs, as a rescuer does that found them dead."""
+        async with transaction(self.engine) as connection:
+            await connection.execute(text("UPDATE worker_leases SET ended_at = now()"))
+        async with transaction(self.engine) as connection:
+            ended = list((await connection.execute(text("SELECT lease_id FROM worker_leases"))).scalars())
+            freed = await leases.free_runs(connection, ended, died=True)
+        assert [run.run_id for run in freed] == [sent.run_id]
+
+    async def claim_unseen(self, sent: Sent) -> None:
+        """Claim a run under the worker's lease without the worker's knowledge."""
+        lease_id = await self.scalar("SELECT lease_id FROM worker_leases WHERE ended_at IS NULL")
+        claim = claims.Claim(tenant=TENANT, run_ids=[sent.run_id], span_ids=[None], lease_id=lease_id, task_id=None)
+        async with transaction(self.engine) as connection:
+            assert len(await claims.claim_runs(connection, claim)) == 1
 
     async def rescue(self) -> int:
         """Do the relay's part: end what expired, free its runs; return how many."""
