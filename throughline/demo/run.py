@@ -3,6 +3,7 @@ import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
@@ -76,10 +77,14 @@ def _report(outcomes: list[Outcome], *, logs: Path) -> None:
     console.print(_each(outcomes) if len(outcomes) <= _ROWS else _by_type(outcomes))
     shown = [outcome.event for outcome in outcomes if outcome.event]
     if shown:
-        event = max(shown, key=lambda event: sum(len(run["nodes"]) for run in event["runs"]))
+        event = max(shown, key=_nodes_run)
         _heading("The line of one event")
         show_event(event)
         console.print(f"\n  log lines with this trace: {_log_lines(str(event['trace_id']), logs)}")
+
+
+def _nodes_run(event: dict[str, Any]) -> int:
+    return sum(node["status"] == "succeeded" for run in event["runs"] for node in run["nodes"])
 
 
 def _each(outcomes: list[Outcome]) -> Table:
