@@ -2,31 +2,30 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-
 from settings import DatabaseSettings
+from storage.bounded import Connection
 from storage.engine import DatabaseUnavailable, create_engine, transaction
 
 _CONNECTIONS = 5
-_MARGIN = 5.0
+_MARGIN = 2.0
 
 
 class Database:
     """The relay's way to PostgreSQL. Nothing waits for ever: the server's own limits don't count when it is gone."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        self._engine: AsyncEngine = create_engine(settings, application="relay", pool_size=_CONNECTIONS)
-        self._reading: AsyncEngine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = create_engine(settings, application="relay", pool_size=_CONNECTIONS)
+        self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._limit = settings.statement_timeout + _MARGIN
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def transaction(self) -> AsyncIterator[Connection]:
         """Open a short transaction; raises ``DatabaseUnavailable`` when PostgreSQL can't be reached in time."""
         async with self._bounded(), transaction(self._engine) as connection:
             yield connection
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
+    async def reading(self) -> AsyncIterator[Connection]:
         """Open a connection on which each statement stands alone, without a round trip to begin and end it."""
         async with self._bounded(), transaction(self._reading) as connection:
             yield connection
