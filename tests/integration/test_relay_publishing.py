@@ -263,6 +263,29 @@ async def test_the_relay_goes_on_when_postgresql_is_back(database_url: str, redi
             await until(lambda: world.sent() == [first, second], within=8.0)
 
 
+async def test_a_postgresql_that_falls_silent_holds_up_the_relay_no_longer_than_a_statement_may_take(
+    database_url: str, redis_url: str
+) -> None:
+    """A vanished server closes no connection: without limits of its own the relay would wait for many minutes."""
+    async with tcp_proxy(database_url) as proxy, World(database_url=database_url, redis_url=redis_url) as world:
+        through = {
+            "url": type(world.settings.database.url)(proxy.url),
+            "statement_timeout": 0.5,
+            "connect_timeout": 0.5,
+            "pool_timeout": 0.5,
+        }
+        async with world.relay(database=through):
+            (first,) = await world.store()
+            await until(lambda: world.sent() == [first])
+            proxy.switch(Mode.SWALLOW)
+            (second,) = await world.store()
+            await asyncio.sleep(1.5)  # every part of the relay has a statement under way
+            proxy.switch(Mode.PASS)
+            await until(lambda: world.sent() == [first, second], within=12.0)
+            began = time.monotonic()
+        assert time.monotonic() - began < 3.0
+
+
 async def test_it_shows_where_the_queues_stand(world: World) -> None:
     registry = CollectorRegistry()
     await world.store(30)

@@ -8,7 +8,7 @@ from settings import RedisSettings
 
 KEY: Final = "throughline:window"
 RECOVERY_KEY: Final = "throughline:window:recovery"
-_RECOVERY_SECONDS: Final = 10
+_RECOVERY_SECONDS: Final = 5
 _BASE: Final = 1 << 20
 
 

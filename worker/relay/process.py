@@ -1,6 +1,8 @@
 import asyncio
 import signal
 
+from prometheus_client import CollectorRegistry
+
 from observability.logs import configure_logging, get_logger
 from observability.metrics import Metrics, process_registry, serve_metrics
 from observability.tracing import configure_tracing
@@ -24,19 +26,22 @@ def main(settings: Settings) -> None:
     metrics = Metrics(registry)
     tracing = configure_tracing(settings.telemetry, service="relay", metrics=metrics)
     instrument_celery()
-    server = serve_metrics(registry, host=settings.relay.metrics_host, port=settings.relay.metrics_port)
     try:
-        asyncio.run(_run(settings, metrics))
+        asyncio.run(_run(settings, metrics, registry))
     finally:
-        server.close()
         tracing.shutdown()
 
 
-async def _run(settings: Settings, metrics: Metrics) -> None:
+async def _run(settings: Settings, metrics: Metrics, registry: CollectorRegistry) -> None:
     relay = Relay(settings, app=create_celery(settings), metrics=metrics)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, relay.stop)
+    # Last: who is answered there may take it that a signal is heard.
+    server = serve_metrics(registry, host=settings.relay.metrics_host, port=settings.relay.metrics_port)
     _log.info("relay started", poll_interval=settings.relay.poll_interval, window=settings.relay.window)
-    await relay.run()
+    try:
+        await relay.run()
+    finally:
+        server.close()
     _log.info("relay stopped")

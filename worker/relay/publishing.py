@@ -73,8 +73,7 @@ class Publishing:
         """
         began = time.monotonic()
         try:
-            await self._look_at_marker()
-            wait = await self._publish()
+            wait = await self._publish() if await self._nothing_lost() else _SOON
         except RedisDown as error:
             return self._redis_failed(error)
         if lasted := self._redis.succeeded():
@@ -89,19 +88,29 @@ class Publishing:
             async with self._database.transaction() as connection:
                 await due.keep_published(connection, ripe, seconds=self._settings.republish_after)
 
-    async def _look_at_marker(self) -> None:
+    async def _nothing_lost(self) -> bool:
+        """Say whether what was sent is in Redis, or was made due again; False while another relay is at that.
+
+        Nothing is sent meanwhile: it would be taken for lost with the rest, and sent twice.
+        """
         if not self._redis.failing and time.monotonic() - self._marker_seen < _MARKER_SECONDS:
-            return
+            return True
         try:
-            if not await self._marker.intact() and await self._marker.take_charge():
-                async with self._database.transaction() as connection:
-                    runs = await due.republish_window(connection)
-                if runs:
-                    _log.warning("Redis has lost its data; what was sent and not claimed is sent again", runs=runs)
-                await self._marker.made_good()
+            if not await self._marker.intact():
+                if not await self._marker.take_charge():
+                    return False
+                await self._make_good()
         except (RedisError, OSError) as error:
             raise RedisDown(f"{type(error).__name__}: {error}") from error
         self._marker_seen = time.monotonic()
+        return True
+
+    async def _make_good(self) -> None:
+        async with self._database.transaction() as connection:
+            runs = await due.republish_window(connection)
+        if runs:
+            _log.warning("Redis has lost its data; what was sent and not claimed is sent again", runs=runs)
+        await self._marker.made_good()
 
     async def _publish(self) -> float:
         async with self._database.reading() as connection:
