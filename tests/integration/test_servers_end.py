@@ -15,6 +15,7 @@ _STARTS_SERVERS = """
 import signal
 from tests.support.servers import ServerProcess, Servers
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background would have it ignored
 process = ServerProcess()
 servers = Servers(address=process.address, worker="main")
 print(servers.create_database(migrated=False), servers.redis(), flush=True)
