@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol, TypeVar
 
 from events import Permanent, Transient
@@ -47,11 +48,16 @@ class Store(Protocol):
         """See the class."""
 
 
+class _GivenUp(Exception):  # noqa: N818 - a turn that a flush takes, not a fault
+    """Somebody of the batch was told that nothing was stored: it must not be committed as it is."""
+
+
 @dataclass(slots=True, eq=False)
 class _Pending:
     event: NewEvent
     deadline: float
     committing: bool = False
+    given_up: bool = False
 
 
 class GroupCommit:
@@ -93,7 +99,7 @@ class GroupCommit:
 
         Raises:
             Overloaded: too much waits; not stored.
-            NotStored: PostgreSQL is away, or ``accept_timeout`` was over before its turn came.
+            NotStored: PostgreSQL is away, or ``accept_timeout`` was over before the commit; it will not be stored.
             OutcomeUnknown: the time was over, or the connection lost, in mid-commit.
             Unstorable: PostgreSQL refuses this event.
 
@@ -109,6 +115,7 @@ class GroupCommit:
         except Overloaded:
             raise
         except (TimeoutError, Transient) as error:
+            pending.given_up = True
             raise (OutcomeUnknown if pending.committing else NotStored) from error
         finally:
             self._bytes -= size
@@ -123,35 +130,47 @@ class GroupCommit:
             self._on_created()
         return results
 
-    async def _write(self, batch: Sequence[_Pending]) -> list[StoredEvent]:
+    async def _write(self, batch: Sequence[_Pending]) -> list[StoredEvent | BaseException]:
         """Store a batch; while PostgreSQL is away try again, until the last of its deadlines.
 
-        Storing twice is safe: a row that is already there under our own event id came from an earlier try whose answer
-        was lost.
+        Whoever's own time was over before the commit has been told that nothing was stored, and is left out. Storing
+        twice is safe: a row that is already there under our own event id came from an earlier try whose answer was
+        lost.
         """
         loop = asyncio.get_running_loop()
-        deadline = max(pending.deadline for pending in batch)
-        events = [pending.event for pending in batch]
         pause = _FIRST_PAUSE
-
-        def before_commit() -> None:
-            for pending in batch:
-                pending.committing = True
-
-        while True:
+        while live := [pending for pending in batch if not pending.given_up]:
+            deadline = max(pending.deadline for pending in live)
             try:
-                stored = await self._store(events, within=deadline - loop.time(), before_commit=before_commit)
+                stored = await self._store(
+                    [pending.event for pending in live],
+                    within=deadline - loop.time(),
+                    before_commit=partial(_begin_commit, live),
+                )
+            except _GivenUp:
+                continue
             except DatabaseUnavailable as error:
                 if loop.time() + pause >= deadline:
-                    _log.warning("events could not be stored", events=len(batch), error=str(error))
+                    _log.warning("events could not be stored", events=len(live), error=str(error))
                     raise
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
             else:
-                return [_own(event, found) for event, found in zip(events, stored, strict=True)]
+                found = {pending.event.event_id: one for pending, one in zip(live, stored, strict=True)}
+                return [_own(pending.event, found.get(pending.event.event_id)) for pending in batch]
+        return [NotStored() for _ in batch]
 
 
-def _own(event: NewEvent, found: StoredEvent) -> StoredEvent:
+def _begin_commit(batch: Sequence[_Pending]) -> None:
+    if any(pending.given_up for pending in batch):
+        raise _GivenUp
+    for pending in batch:
+        pending.committing = True
+
+
+def _own(event: NewEvent, found: StoredEvent | None) -> StoredEvent | NotStored:
+    if found is None:
+        return NotStored()
     return found if found.created or found.event_id != event.event_id else replace(found, created=True)
 
 

@@ -126,13 +126,14 @@ class Batcher(Generic[ItemT, ResultT]):
     async def _write(self, batch: list[_Waiting[ItemT, ResultT]]) -> None:
         try:
             results = await self._flush([waiting.item for waiting in batch])
+            settled = list(zip(batch, results, strict=True))
         except BaseException as error:
             for waiting in batch:
                 _settle(waiting.future, _shareable(error))
             if not isinstance(error, Exception):
                 raise
             return
-        for waiting, result in zip(batch, results, strict=True):
+        for waiting, result in settled:
             _settle(waiting.future, result)
 
 

@@ -57,11 +57,11 @@ class FakeStore:
         assert within > 0
         self.tries.append(list(events))
         await _maybe(self.on_try(len(self.tries)))
+        before_commit()
         found = []
         for event in events:
             is_new = event.ce_id not in self.rows
             found.append(stored(self.rows.setdefault(event.ce_id, event), created=is_new))
-        before_commit()
         await _maybe(self.after_commit(len(self.tries)))
         return found
 
@@ -192,6 +192,45 @@ async def test_a_time_out_in_mid_commit_is_an_unknown_outcome_and_before_it_is_n
     assert isinstance(second, NotStored)
     await commits.close()
     assert list(store.rows) == ["1"]
+
+
+async def test_who_was_told_that_nothing_was_stored_is_not_stored_by_a_slow_flush() -> None:
+    """The flush goes on for the neighbour whose time is not over yet."""
+    store, gates = FakeStore(), [asyncio.Event() for _ in range(3)]
+    store.on_try = lambda number: gates[number - 1].wait()
+    commits = make(store, flushers=1)
+    before = await _waiting(commits, "before", timeout=30.0)
+    early = await _waiting(commits, "early", timeout=0.5)
+    late = await _waiting(commits, "late", timeout=30.0)
+    gates[0].set()
+    with pytest.raises(NotStored):
+        await early
+    gates[1].set()
+    gates[2].set()
+    assert (await before).created
+    assert (await late).created
+    assert [[event.ce_id for event in events] for events in store.tries] == [["before"], ["early", "late"], ["late"]]
+    assert list(store.rows) == ["before", "late"]
+    await commits.close()
+
+
+async def test_a_flush_that_everybody_has_given_up_stores_nothing() -> None:
+    store = FakeStore()
+    store.on_try = lambda _number: asyncio.sleep(0.3)
+    commits = make(store, flushers=1, accept_timeout=0.1)
+    with pytest.raises(NotStored):
+        await commits.store(new_event())
+    await commits.close()
+    assert not store.rows
+
+
+async def _waiting(commits: GroupCommit, ce_id: str, *, timeout: float) -> "asyncio.Task[StoredEvent]":  # noqa: ASYNC109 - a deadline of the event's own
+    """Hand in an event with a deadline of its own, as requests have that came at different times."""
+    commits._timeout = timeout
+    storing = asyncio.create_task(commits.store(new_event(ce_id)))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return storing
 
 
 async def _later(commits: GroupCommit, event: NewEvent) -> StoredEvent:

@@ -118,3 +118,16 @@ async def test_closing_writes_what_waits_and_takes_no_more() -> None:
     flush.open.set()
     await closing
     assert await asyncio.gather(*items) == [2, 4, 6]
+
+
+async def test_a_flush_that_answers_too_few_fails_its_batch_and_leaves_nobody_waiting() -> None:
+    async def flush(items: Sequence[int]) -> list[int]:
+        return [item for item in items if item != 2]
+
+    batcher: Batcher[int, int] = Batcher(flush, max_items=10, max_waiting=10)
+    batcher.start()
+    async with asyncio.timeout(10):
+        results = await asyncio.gather(batcher.submit(1), batcher.submit(2), return_exceptions=True)
+        assert [type(result) for result in results] == [ValueError, ValueError]
+        assert await batcher.submit(3) == 3
+        await batcher.close()
