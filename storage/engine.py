@@ -24,7 +24,9 @@ CONNECTION_FAULTS = (
     ssl.SSLError,
 )
 
-_UNAVAILABLE_CLASSES = frozenset({"08", "40", "53", "57", "58"})
+_UNAVAILABLE_CLASSES = frozenset({"08", "28", "3D", "40", "53", "57", "58"})
+_UNAVAILABLE_STATES = frozenset({"25006", "42P01", "42703"})
+"""A standby, which takes no writes; a table or column that is not migrated yet. Somebody mends them while we run."""
 
 
 class DatabaseUnavailable(Transient):
@@ -90,17 +92,27 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             yield connection
     except Exception as error:
         if is_unavailable(error):
-            raise DatabaseUnavailable(f"PostgreSQL is unavailable: {type(error).__name__}") from error
+            raise DatabaseUnavailable(f"PostgreSQL is unavailable: {_name(error)}") from error
         raise
 
 
 def is_unavailable(error: BaseException) -> bool:
     """Say whether ``error`` is one that passes by itself once PostgreSQL is well."""
     if isinstance(error, DBAPIError):
-        return error.connection_invalidated or _sqlstate(error)[:2] in _UNAVAILABLE_CLASSES or not _sqlstate(error)
+        return error.connection_invalidated or not _sqlstate(error) or _passes(_sqlstate(error))
     if isinstance(error, asyncpg.PostgresError):
-        return str(getattr(error, "sqlstate", ""))[:2] in _UNAVAILABLE_CLASSES
+        return _passes(str(getattr(error, "sqlstate", "")))
     return isinstance(error, CONNECTION_FAULTS)
+
+
+def _passes(state: str) -> bool:
+    return state[:2] in _UNAVAILABLE_CLASSES or state in _UNAVAILABLE_STATES
+
+
+def _name(error: Exception) -> str:
+    """Name the driver's own error, which tells more than SQLAlchemy's, and unlike its text quotes no value."""
+    origin = error.orig if isinstance(error, DBAPIError) else None
+    return type((origin and origin.__cause__) or error).__name__
 
 
 def _sqlstate(error: DBAPIError) -> str:

@@ -3,10 +3,15 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 
+import asyncpg
 import httpx
 import pytest
+from pydantic import SecretStr
 
+from migrations import upgrade
+from settings import DatabaseSettings
 from tests.support.api import ANY, running_api
 from tests.support.tcp_proxy import Mode, TcpProxy, tcp_proxy
 
@@ -134,3 +139,36 @@ async def test_the_process_stops_in_time_while_postgresql_is_away(proxy: TcpProx
         began = time.monotonic()
     assert time.monotonic() - began < 5
     assert_unavailable(await request, "unavailable")
+
+
+async def test_a_database_that_was_not_migrated_yet_is_a_503_until_it_is(empty_database_url: str) -> None:
+    async with running_api(empty_database_url) as client:
+        assert_unavailable(await timed(client.post("/events", json=ANY)), "unavailable")
+        assert_unavailable(await timed(client.get("/events")), "unavailable")
+        await asyncio.to_thread(upgrade, DatabaseSettings(url=SecretStr(empty_database_url)))
+        await post_until_accepted(client)
+
+
+async def test_a_standby_that_takes_no_writes_is_a_503(database_url: str) -> None:
+    async with connected(database_url) as connection:
+        name = await connection.fetchval("SELECT current_database()")
+        await connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    async with running_api(database_url) as client:
+        assert_unavailable(await timed(client.post("/events", json=ANY)), "unavailable")
+        assert (await client.get("/events")).json()["items"] == []
+
+
+async def test_a_database_that_is_not_there_is_a_503(database_url: str) -> None:
+    async with running_api(f"{database_url}_nowhere") as client:
+        assert_unavailable(await timed(client.post("/events", json=ANY)), "unavailable")
+        assert_unavailable(await timed(client.get("/events")), "unavailable")
+        assert (await timed(client.get("/health/ready"))).status_code == 503
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()

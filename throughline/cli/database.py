@@ -14,16 +14,10 @@ def reachable(settings: DatabaseSettings) -> Iterator[None]:
         yield
     except Exception as error:
         cause = error.__cause__ if type(error).__name__ == "DatabaseUnavailable" and error.__cause__ else error
-        if is_unavailable(cause) or _is_refusal(cause):
+        if is_unavailable(cause):
             url = mask_url(settings.url.get_secret_value())
             raise ConfigurationError(f"PostgreSQL at {url}: {_first_line(cause)} (THROUGHLINE_DATABASE_URL)") from error
         raise
-
-
-def _is_refusal(error: BaseException) -> bool:
-    """A wrong password or database name (classes 28 and 3D)."""
-    origin = getattr(error, "orig", error)
-    return str(getattr(origin, "sqlstate", ""))[:2] in {"28", "3D"}
 
 
 def _first_line(error: BaseException) -> str:
