@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from prometheus_client import CollectorRegistry
 
-from api import problem_handlers
+from api import docs_page, problem_handlers
 from api.middleware import Observed, PlainRequests
 from api.routes import operations, pipelines, post_event, read_events
 from api.schemas import ProblemDetails
@@ -69,6 +69,7 @@ def create_app(
         openapi_tags=_TAGS,
         redirect_slashes=False,
         telemetry=_NO_TELEMETRY,
+        docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
     )
@@ -78,6 +79,7 @@ def create_app(
     problem_handlers.install(app)
     for module in (post_event, read_events, pipelines, operations):
         module.register(app)
+    docs_page.register(app)
     _document_problems(app)
     return app
 

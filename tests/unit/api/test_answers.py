@@ -1,5 +1,6 @@
 """What can be answered without a database."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
@@ -245,3 +246,15 @@ async def test_openapi_shows_bodies_read_by_hand_and_every_problem(client: httpx
     assert {"ProblemDetails", "ProblemError"} <= document["components"]["schemas"].keys()
     operations = [operation for path in document["paths"].values() for operation in path.values()]
     assert all(operation["operationId"] and operation["tags"] for operation in operations)
+
+
+async def test_the_docs_page_loads_all_it_needs_from_here(client: httpx.AsyncClient) -> None:
+    page = await client.get("/docs")
+    assert page.status_code == 200
+    loaded = re.findall(r"""(?:src|href)="([^"]+)"|url: '([^']+)'""", page.text)
+    addresses = [first or second for first, second in loaded]
+    assert "/openapi.json" in addresses
+    assert len(addresses) >= 3
+    for address in addresses:
+        assert address.startswith("/"), f"{address} is another host's"
+        assert (await client.get(address)).status_code == 200, address
