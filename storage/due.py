@@ -93,12 +93,13 @@ _PUT_BACK = typed(
     seconds=Double(),
 )
 
+# It waits for locked rows: who held one may have put the run off by a minute, though its message is lost.
 _REPUBLISH = text(
     """
     WITH sent AS (
         SELECT tenant, run_id FROM runs
         WHERE status = 'queued' AND published_at IS NOT NULL AND published_at < now() AND publish_at > now()
-        ORDER BY run_id FOR NO KEY UPDATE SKIP LOCKED
+        ORDER BY run_id FOR NO KEY UPDATE
     )
     UPDATE runs r SET publish_at = now(), published_at = NULL
     FROM sent WHERE r.tenant = sent.tenant AND r.run_id = sent.run_id

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import Double, Integer, Text, Uuid
+from sqlalchemy.types import Double, Integer, Text, TypeEngine, Uuid
 
 from events import AttemptOutcome, QueueReason
 from storage.sql import typed
@@ -51,12 +52,11 @@ _END_EXPIRED = typed(
     most=Integer(),
 )
 
-_FREE = typed(
-    """
+_FREE = """
     WITH left_behind AS (
         SELECT r.tenant, r.run_id, r.lease_id FROM runs r
         WHERE r.status = 'running' AND r.lease_id = ANY(:lease_ids)
-        ORDER BY r.run_id FOR NO KEY UPDATE OF r SKIP LOCKED
+        ORDER BY r.run_id FOR NO KEY UPDATE OF r {locked}
     ), freed AS (
         UPDATE runs r
         SET status = 'queued', reason = :reason, lease_id = NULL, deaths = r.deaths + :died,
@@ -73,12 +73,15 @@ _FREE = typed(
     FROM freed f
     JOIN events e ON e.tenant = f.tenant AND e.event_id = f.event_id
     LEFT JOIN closed c ON c.tenant = f.tenant AND c.run_id = f.run_id
-    """,
-    lease_ids=ARRAY(Uuid),
-    reason=Text(),
-    outcome=Text(),
-    died=Integer(),
-)
+"""
+_FREE_TYPES: dict[str, TypeEngine[Any]] = {
+    "lease_ids": ARRAY(Uuid),
+    "reason": Text(),
+    "outcome": Text(),
+    "died": Integer(),
+}
+_FREE_UNLOCKED = typed(_FREE.format(locked="SKIP LOCKED"), **_FREE_TYPES)
+_FREE_ALL = typed(_FREE.format(locked=""), **_FREE_TYPES)
 
 _ORPHANED = typed(
     """
@@ -144,10 +147,15 @@ async def orphaned_leases(connection: AsyncConnection, *, grace: float = 0.0) ->
     return [row.lease_id for row in await connection.execute(_ORPHANED, {"grace": grace})]
 
 
-async def free_runs(connection: AsyncConnection, lease_ids: Sequence[UUID], *, died: bool) -> list[FreedRun]:
-    """Queue the runs of ended leases again, due at once; ``died`` counts a death for each of them."""
+async def free_runs(
+    connection: AsyncConnection, lease_ids: Sequence[UUID], *, died: bool, wait: bool = False
+) -> list[FreedRun]:
+    """Queue the runs of ended leases again, due at once; ``died`` counts a death for each of them.
+
+    A run whose row is locked, by a write of its last holder, is passed over unless ``wait``.
+    """
     rows = await connection.execute(
-        _FREE,
+        _FREE_ALL if wait else _FREE_UNLOCKED,
         {
             "lease_ids": list(lease_ids),
             "reason": (QueueReason.RESCUED if died else QueueReason.HANDED_BACK).value,

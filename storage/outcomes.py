@@ -31,7 +31,8 @@ _NODE_TYPES = {
     "n_span_ids": _TEXTS,
 }
 
-# A node that is done stays as it is: what comes later for it is a repetition.
+# A node that is done stays as it is: what comes later for it is a repetition. The rows go in in the order of their key:
+# a stop writes what a checkpoint under way may hold as well, and the two must wait for each other, not deadlock.
 _WRITE_NODES = """
         INSERT INTO node_results
             (tenant, run_id, attempt, node, item, status, output, error, started_at, duration_seconds, span_id)
@@ -42,6 +43,7 @@ _WRITE_NODES = """
             :n_durations, :n_span_ids
         ) AS n(tenant, run_id, attempt, node, item, status, output, error, started_at, duration, span_id)
         JOIN held USING (tenant, run_id, attempt)
+        ORDER BY n.tenant, n.run_id, n.node, n.item
         ON CONFLICT (tenant, run_id, node, item) DO UPDATE
         SET attempt = excluded.attempt, status = excluded.status, output = excluded.output, error = excluded.error,
             started_at = excluded.started_at, duration_seconds = excluded.duration_seconds, span_id = excluded.span_id

@@ -32,13 +32,9 @@ class GivingBack:
         await self._keep(nodes, within)
         async with self._database.transaction(within=within) as connection:
             await leases.end_lease(connection, lease_id)
-        async with self._database.transaction(within=within) as connection:
-            freed = await leases.free_runs(connection, [lease_id], died=False)
-        self._count([run.pipeline for run in freed])
-        if freed:
-            _log.info("runs given back", runs=len(freed), lease_id=str(lease_id))
-            async with self._database.transaction(within=within) as connection:
-                await wake.notify(connection)
+        await self._free(lease_id, within, wait=False)
+        # A write of ours that was under way kept its runs from being freed just now.
+        await self._free(lease_id, within, wait=True)
 
     async def strays(self, lease_id: UUID, held: HeldRuns) -> int:
         """Give back runs that PostgreSQL says are ours and that nothing here works on; return how many.
@@ -64,6 +60,15 @@ class GivingBack:
         ]
         async with self._database.transaction() as connection:
             return len(await finish_runs(connection, finishes))
+
+    async def _free(self, lease_id: UUID, within: float, *, wait: bool) -> None:
+        async with self._database.transaction(within=within) as connection:
+            freed = await leases.free_runs(connection, [lease_id], died=False, wait=wait)
+        self._count([run.pipeline for run in freed])
+        if freed:
+            _log.info("runs given back", runs=len(freed), lease_id=str(lease_id))
+            async with self._database.transaction(within=within) as connection:
+                await wake.notify(connection)
 
     async def _keep(self, nodes: Sequence[NodeWrite], within: float) -> None:
         if not nodes:
