@@ -1,6 +1,5 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
@@ -14,7 +13,7 @@ from api.schemas import ProblemDetails
 from api.services import Services
 from observability.metrics import Metrics, process_registry
 from pipelines import PipelineRegistry
-from settings import Settings
+from settings import VERSION, Settings
 
 _DESCRIPTION = (
     "Events in over HTTP, pipelines run for them, every step visible. A 202 is given after the commit. "
@@ -65,7 +64,7 @@ def create_app(
     app = FastAPI(
         title="Throughline",
         description=_DESCRIPTION,
-        version=_version(),
+        version=VERSION,
         openapi_tags=_TAGS,
         redirect_slashes=False,
         telemetry=_NO_TELEMETRY,
@@ -98,10 +97,3 @@ def _document_problems(app: FastAPI) -> None:
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
-
-
-def _version() -> str:
-    try:
-        return version("throughline")
-    except PackageNotFoundError:
-        return "unknown"

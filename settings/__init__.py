@@ -14,8 +14,10 @@ from settings.model import (
     WorkerSettings,
 )
 from settings.reference import SettingReference, setting_references
+from settings.version import VERSION
 
 __all__ = [
+    "VERSION",
     "ApiSettings",
     "DatabaseSettings",
     "FlowerSettings",

@@ -5,7 +5,6 @@ import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -21,7 +20,7 @@ from events import ConfigurationError
 from observability.logs import limit_rate
 from observability.metrics import Metrics, null_metrics
 from observability.tracing.export import SpanQueue
-from settings import TelemetrySettings
+from settings import VERSION, TelemetrySettings
 
 _TRACES_PATH: Final = "/v1/traces"
 _NOISY: Final = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "observability.tracing.export")
@@ -123,7 +122,7 @@ def configure_tracing(
     )
     for processor in (*processors, *([_queue(endpoint, settings, metrics or null_metrics())] if endpoint else ())):
         provider.add_span_processor(processor)
-    CURRENT.provider, CURRENT.tracer, CURRENT.ids = provider, provider.get_tracer("throughline", _version()), ids
+    CURRENT.provider, CURRENT.tracer, CURRENT.ids = provider, provider.get_tracer("throughline", VERSION), ids
     if trace.get_tracer_provider() is not CURRENT:
         trace.set_tracer_provider(CURRENT)
     return Tracing(provider=provider)
@@ -134,17 +133,10 @@ def _resource(service: str) -> Resource:
         {
             "service.name": f"throughline-{service}",
             "service.namespace": "throughline",
-            "service.version": _version(),
+            "service.version": VERSION,
             "service.instance.id": str(uuid.uuid4()),
         }
     )
-
-
-def _version() -> str:
-    try:
-        return version("throughline")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _queue(endpoint: str, settings: TelemetrySettings, metrics: Metrics) -> SpanProcessor:
