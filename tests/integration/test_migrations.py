@@ -82,7 +82,7 @@ def test_a_migration_that_cannot_get_its_lock_changes_nothing(empty: DatabaseSet
         connection = await asyncpg.connect(empty.url.get_secret_value())
         transaction = connection.transaction()
         await transaction.start()
-        await connection.execute("LOCK TABLE events IN ACCESS SHARE MODE")
+        await connection.execute("LOCK TABLE runs IN ACCESS SHARE MODE")
         try:
             with pytest.raises(Exception, match="lock timeout") as caught:
                 await asyncio.to_thread(downgrade, empty, "base")
