@@ -15,16 +15,18 @@ from storage.records import ClaimedRun, NodeResult
 from storage.sql import typed
 
 # Rows are locked in the order of their ids, so that two claims of overlapping ids wait and never deadlock. The lease
-# is locked too: a rescuer that ends it sees either this claim committed, or makes it find no lease.
+# is locked too: a rescuer that ends it sees either this claim committed, or makes it find no lease. A run that was sent
+# to the cell is not for others, who may still get a message from before.
 _CLAIM = typed(
     """
     WITH lease AS (
-        SELECT lease_id, worker FROM worker_leases
+        SELECT lease_id, worker, cell FROM worker_leases
         WHERE lease_id = :lease_id AND ended_at IS NULL AND expires_at > clock_timestamp()
         FOR KEY SHARE
     ), wanted AS (
         SELECT r.tenant, r.run_id FROM runs r, lease
         WHERE r.tenant = :tenant AND r.run_id = ANY(:run_ids) AND r.status = 'queued' AND r.available_at <= now()
+          AND (r.home_queue IS NULL OR lease.cell)
         ORDER BY r.run_id
         FOR NO KEY UPDATE OF r
     ), claimed AS (

@@ -62,6 +62,7 @@ _CHECKPOINT = typed(
     **_NODE_TYPES,
 )
 
+# A retry is a try that its process survived: a run that was in the cell for it goes home.
 _FINISH = typed(
     f"""
     WITH asked AS (
@@ -79,11 +80,16 @@ _FINISH = typed(
                                 ELSE r.available_at END,
             publish_at = CASE WHEN asked.status = 'queued' THEN now() + make_interval(secs => asked.delay)
                               ELSE r.publish_at END,
+            queue = CASE WHEN asked.outcome = 'retried' THEN coalesce(r.home_queue, r.queue) ELSE r.queue END,
+            home_queue = CASE WHEN asked.outcome = 'retried' THEN NULL ELSE r.home_queue END,
             failure_kind = asked.kind, error = asked.error::jsonb,
             finished_at = CASE WHEN asked.status = 'queued' THEN NULL ELSE now() END
         FROM asked JOIN held USING (tenant, run_id, attempt)
         WHERE r.tenant = asked.tenant AND r.run_id = asked.run_id
-        RETURNING r.run_id, r.attempt, extract(epoch FROM now() - r.created_at)::float8 AS age
+        RETURNING r.tenant, r.run_id, r.attempt, r.finished_at, extract(epoch FROM now() - r.created_at)::float8 AS age
+    ), counted AS (
+        INSERT INTO run_deltas (tenant, final)
+        SELECT tenant, count(*) FROM ended WHERE finished_at IS NOT NULL GROUP BY tenant
     ), closed AS (
         UPDATE attempts a SET finished_at = now(), outcome = asked.outcome, error = asked.error::jsonb
         FROM asked JOIN held USING (tenant, run_id, attempt)
