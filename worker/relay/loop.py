@@ -9,6 +9,7 @@ from observability.logs import get_logger, limit_rate
 from observability.metrics import Metrics, null_metrics
 from settings import Settings
 from storage.engine import is_unavailable
+from storage.leases import Cell
 from storage.wake import WakeListener
 from worker.relay.backoff import Backoff
 from worker.relay.database import Database
@@ -39,11 +40,17 @@ class Relay:
         self._publisher = Publisher(app, metrics=metrics)
         self._marker = Marker(settings.redis)
         self._publishing = Publishing(
-            settings.relay, database=self._database, publisher=self._publisher, marker=self._marker, metrics=metrics
+            settings.relay,
+            database=self._database,
+            publisher=self._publisher,
+            marker=self._marker,
+            metrics=metrics,
+            singly=settings.worker.cell_queue,
         )
         self._rescue = Rescue(
             database=self._database,
             lease=settings.worker.lease,
+            cell=Cell(queue=settings.worker.cell_queue, deaths=settings.worker.cell_deaths),
             interval=settings.relay.poll_interval,
             metrics=metrics,
         )
