@@ -4,6 +4,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -185,6 +186,18 @@ class WorkerSettings(Group):
         return {"pool": "prefork", "concurrency": 1, "slots": 1, "prefetch_multiplier": 1, "queues": (queue,)}
 
 
+class RetentionSettings(Group):
+    """How long what is over is kept. The relays remove it."""
+
+    days: NonNegativeFloat = Field(
+        default=30.0,
+        description="Days an event is kept after its last run succeeded or was cancelled; 0 keeps it for ever. "
+        "Dead runs, unrouted events and what is open are kept in any case.",
+    )
+    batch: PositiveInt = Field(default=500, description="Runs whose events are removed in one transaction, at most.")
+    interval: PositiveFloat = Field(default=60.0, description="Seconds between looks when nothing is left to remove.")
+
+
 class PipelineSettings(Group):
     """Which pipelines there are."""
 
@@ -255,6 +268,7 @@ class Settings(BaseSettings):
     api: ApiSettings = Field(default_factory=ApiSettings)
     relay: RelaySettings = Field(default_factory=RelaySettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
     pipelines: PipelineSettings = Field(default_factory=PipelineSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
     log: LogSettings = Field(default_factory=LogSettings)

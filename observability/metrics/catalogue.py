@@ -6,7 +6,15 @@ import prometheus_client
 from prometheus_client import CollectorRegistry
 
 from observability.metrics.families import Counter, Declaration, Gauge, Histogram, no_labels
-from observability.metrics.labels import DropReason, EventOutcome, NodeOutcome, QueueState, RunOutcome, SlotState
+from observability.metrics.labels import (
+    AccountState,
+    DropReason,
+    EventOutcome,
+    NodeOutcome,
+    QueueState,
+    RunOutcome,
+    SlotState,
+)
 
 HTTP_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 WORK_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
@@ -45,6 +53,10 @@ def _queue_state(*, queue: str, state: QueueState) -> tuple[str, ...]:
 
 def _slots(*, queue: str, state: SlotState) -> tuple[str, ...]:
     return (queue, state)
+
+
+def _account(*, state: AccountState) -> tuple[str, ...]:
+    return (state,)
 
 
 def _reason(*, reason: DropReason) -> tuple[str, ...]:
@@ -113,6 +125,12 @@ class Metrics:
     )
     dead_runs = Gauge("throughline_dead_runs", "Failed runs that nobody has replayed.", no_labels)
     unrouted_events = Gauge("throughline_unrouted_events", "Events that no pipeline takes.", no_labels)
+    accounting_runs = Gauge(
+        "throughline_accounting_runs",
+        "The account of runs: accepted and final ever, open now, removed of the final; difference is accepted - final "
+        "- open, and anything but 0 is a fault.",
+        _account,
+    )
     leases_expired = Counter(
         "throughline_leases_expired_total", "Leases of worker processes that ended without being given back.", no_labels
     )

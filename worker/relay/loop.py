@@ -11,6 +11,7 @@ from settings import Settings
 from storage.engine import is_unavailable
 from storage.leases import Cell
 from storage.wake import WakeListener
+from worker.relay.accounting import Accounting
 from worker.relay.backoff import Backoff
 from worker.relay.database import Database
 from worker.relay.gauges import Gauges
@@ -18,6 +19,7 @@ from worker.relay.marker import Marker
 from worker.relay.publisher import Publisher
 from worker.relay.publishing import Publishing
 from worker.relay.rescue import Rescue
+from worker.relay.retention import Retention
 
 _LISTEN_SECONDS: Final = 2.0
 _KEEP_SECONDS: Final = 1.0
@@ -55,6 +57,8 @@ class Relay:
             metrics=metrics,
         )
         self._gauges = Gauges(database=self._database, metrics=metrics)
+        self._accounting = Accounting(database=self._database, metrics=metrics)
+        self._retention = Retention(settings.retention, database=self._database)
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._listener = WakeListener(settings.database, application="relay-listen", on_wake=self._wake.set)
@@ -72,6 +76,8 @@ class Relay:
             "keep": self._keep_step,
             "listen": self._listen_step,
             "measure": self._gauges.run_once,
+            "account": self._accounting.run_once,
+            "remove": self._retention.run_once,
         }
         tasks = [asyncio.create_task(self._repeat(name, step), name=f"relay-{name}") for name, step in steps.items()]
         try:
