@@ -7,10 +7,9 @@ import orjson
 
 from api import schemas
 from api.accept import Accepted
-from events import event_status
 from observability.tracing import trace_id_of
 from settings import ApiSettings
-from storage.records import AttemptRecord, EventRecord, EventSummary, NodeResult, RunRecord
+from storage.records import AttemptRecord, EventRecord, EventSummary, NodeResult, RunRecord, status_of
 
 
 class Presenter:
@@ -30,7 +29,7 @@ class Presenter:
                 "id": accepted.ce_id,
                 "source": accepted.source,
                 "type": accepted.type,
-                "status": event_status(run.status for run in stored.runs),
+                "status": status_of(stored.runs),
                 "trace_id": trace_id,
                 "runs": [
                     {"run_id": str(run.run_id), "pipeline": run.pipeline, "status": run.status} for run in stored.runs

@@ -132,8 +132,12 @@ _STATE = typed(
 
 _COUNTS = typed(
     """
-    SELECT (SELECT count(*) FROM runs WHERE status = 'failed') AS dead,
-           (SELECT count(*) FROM events WHERE routes = 0) AS unrouted
+    SELECT (SELECT count(*) FROM runs r WHERE status = 'failed' AND NOT EXISTS (
+                SELECT FROM runs n WHERE n.tenant = r.tenant AND n.event_id = r.event_id AND n.replay_of = r.run_id
+            )) AS dead,
+           (SELECT count(*) FROM events e WHERE routes = 0 AND NOT EXISTS (
+                SELECT FROM runs n WHERE n.tenant = e.tenant AND n.event_id = e.event_id
+            )) AS unrouted
     """
 )
 
@@ -217,7 +221,7 @@ async def queue_states(connection: AsyncConnection) -> list[QueueState]:
 
 
 async def standing_counts(connection: AsyncConnection) -> tuple[int, int]:
-    """Count the dead runs and the unrouted events."""
+    """Count the dead runs and the unrouted events that nobody has replayed."""
     row = (await connection.execute(_COUNTS)).one()
     return row.dead, row.unrouted
 

@@ -64,7 +64,7 @@ _INSERT: TextClause = typed(
 _EXISTING: TextClause = typed(
     """
     SELECT e.tenant, e.source, e.ce_id, e.event_id, e.content_hash, e.received_at, e.traceparent,
-           r.run_id, r.pipeline, r.status
+           r.run_id, r.pipeline, r.status, r.replay_of
     FROM unnest(:tenants, :sources, :ce_ids) AS k(tenant, source, ce_id)
     JOIN events e USING (tenant, source, ce_id)
     LEFT JOIN runs r ON r.tenant = e.tenant AND r.event_id = e.event_id
@@ -147,7 +147,9 @@ async def _existing(connection: AsyncConnection, wanted: Sequence[NewEvent]) -> 
         key = (row.tenant, row.source, row.ce_id)
         if row.run_id is not None:
             summaries.setdefault(key, []).append(
-                RunSummary(run_id=row.run_id, pipeline=row.pipeline, status=RunStatus(row.status))
+                RunSummary(
+                    run_id=row.run_id, pipeline=row.pipeline, status=RunStatus(row.status), replay_of=row.replay_of
+                )
             )
         found[key] = StoredEvent(
             created=False,

@@ -60,37 +60,41 @@ _FREE = typed(
     WITH left_behind AS (
         SELECT r.tenant, r.run_id, r.lease_id, r.queue, l.worker, r.deaths + :died AS deaths,
                r.cell_deaths + (:died > 0 AND coalesce(l.cell, false))::int AS cell_deaths,
-               :died > 0 AND coalesce(l.cell, false) AND r.cell_deaths + 1 >= :cell_deaths AS poisoned,
-               :died > 0 AND r.home_queue IS NULL AND r.deaths + 1 >= :free_deaths AS isolated
+               r.cancel_requested_at IS NOT NULL AS cancelled,
+               r.cancel_requested_at IS NULL AND :died > 0 AND coalesce(l.cell, false)
+                   AND r.cell_deaths + 1 >= :cell_deaths AS poisoned,
+               r.cancel_requested_at IS NULL AND :died > 0 AND r.home_queue IS NULL
+                   AND r.deaths + 1 >= :free_deaths AS isolated
         FROM runs r LEFT JOIN worker_leases l ON l.lease_id = r.lease_id
         WHERE r.status = 'running' AND r.lease_id = ANY(:lease_ids)
         ORDER BY r.run_id FOR NO KEY UPDATE OF r SKIP LOCKED
     ), freed AS (
         UPDATE runs r
-        SET status = CASE WHEN b.poisoned THEN 'failed' ELSE 'queued' END,
-            reason = CASE WHEN b.poisoned THEN NULL WHEN b.isolated THEN :isolated ELSE :reason END,
+        SET status = CASE WHEN b.cancelled THEN 'cancelled' WHEN b.poisoned THEN 'failed' ELSE 'queued' END,
+            reason = CASE WHEN b.cancelled OR b.poisoned THEN NULL WHEN b.isolated THEN :isolated ELSE :reason END,
             queue = CASE WHEN b.isolated AND NOT b.poisoned THEN :cell_queue ELSE r.queue END,
             home_queue = CASE WHEN b.isolated AND NOT b.poisoned THEN r.queue ELSE r.home_queue END,
             lease_id = NULL, deaths = b.deaths, cell_deaths = b.cell_deaths,
             available_at = now(), publish_at = now(), published_at = NULL,
-            finished_at = CASE WHEN b.poisoned THEN now() END,
+            finished_at = CASE WHEN b.cancelled OR b.poisoned THEN now() END,
             failure_kind = CASE WHEN b.poisoned THEN :poisoned END,
             error = CASE WHEN b.poisoned THEN jsonb_build_object('type', 'Poisoned', 'message', format(
                 'its worker process died under it %s times, %s of them while it ran alone in the cell; last worker: %s',
                 b.deaths, b.cell_deaths, b.worker)) ELSE r.error END
         FROM left_behind b WHERE r.tenant = b.tenant AND r.run_id = b.run_id
         RETURNING r.tenant, r.run_id, r.event_id, r.attempt, r.pipeline, b.queue, b.lease_id, r.traceparent, r.deaths,
-                  b.poisoned, b.isolated AND NOT b.poisoned AS isolated
+                  b.cancelled, b.poisoned, b.isolated AND NOT b.poisoned AS isolated
     ), ended AS (
         INSERT INTO run_deltas (tenant, final)
-        SELECT tenant, count(*) FROM freed WHERE poisoned GROUP BY tenant ORDER BY tenant
+        SELECT tenant, count(*) FROM freed WHERE cancelled OR poisoned GROUP BY tenant ORDER BY tenant
     ), closed AS (
-        UPDATE attempts a SET finished_at = now(), outcome = :outcome
+        UPDATE attempts a
+        SET finished_at = now(), outcome = CASE WHEN freed.cancelled AND :died = 0 THEN 'cancelled' ELSE :outcome END
         FROM freed WHERE a.tenant = freed.tenant AND a.run_id = freed.run_id AND a.attempt = freed.attempt
         RETURNING a.tenant, a.run_id, a.span_id, a.started_at, a.finished_at
     )
     SELECT f.tenant, f.run_id, f.event_id, e.type AS event_type, f.attempt, f.pipeline, f.queue, f.lease_id,
-           f.traceparent, f.deaths, f.isolated, f.poisoned, c.span_id, c.started_at, c.finished_at
+           f.traceparent, f.deaths, f.cancelled, f.isolated, f.poisoned, c.span_id, c.started_at, c.finished_at
     FROM freed f
     JOIN events e ON e.tenant = f.tenant AND e.event_id = f.event_id
     LEFT JOIN closed c ON c.tenant = f.tenant AND c.run_id = f.run_id
@@ -133,10 +137,11 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FreedRun:
-    """A run that lost its worker and is queued again, in the cell's queue if ``isolated``, or ended as ``poisoned``.
+    """A run that lost its worker and is queued again, in the cell's queue if ``isolated``.
 
-    ``attempt`` is the one that ended, and what else there is of it: the queue it came through, the lease it ran under,
-    the span whose id its claim stored, and its times, which are empty where the attempt's row is gone.
+    Or it ended: ``poisoned``, or ``cancelled`` where somebody had asked for it. ``attempt`` is the one that ended, and
+    what else there is of it: the queue it came through, the lease it ran under, the span whose id its claim stored, and
+    its times, which are empty where the attempt's row is gone.
     """
 
     tenant: str
@@ -149,6 +154,7 @@ class FreedRun:
     lease_id: UUID
     traceparent: str | None
     deaths: int
+    cancelled: bool
     isolated: bool
     poisoned: bool
     span_id: str | None
@@ -193,7 +199,7 @@ async def free_runs(
     """Queue the runs of ended leases again, due at once; ``died`` counts a death for each of them.
 
     After its first death a run goes anywhere, after the second into the cell. A death in the cell has one possible
-    cause: after ``cell.deaths`` of them the run is failed as poisoned.
+    cause: after ``cell.deaths`` of them the run is failed as poisoned. A run that was asked to end is cancelled.
     """
     cell = cell or Cell()
     rows = await connection.execute(
