@@ -10,6 +10,7 @@ from pipelines import PipelineRegistry
 from settings import Settings
 from storage.engine import DatabaseUnavailable
 from storage.leases import Cell
+from worker.cancelling import Cancelling
 from worker.claiming import Claims
 from worker.database import Database
 from worker.execution import Execution
@@ -22,10 +23,12 @@ from worker.message import Message
 from worker.predecessor import bury_predecessors
 from worker.processing import Processing
 from worker.slots import Slots
+from worker.watchdog import Watchdog
 from worker.writes import Writes
 
 _CANCEL_SECONDS: Final = 0.5
 _START_SECONDS: Final = 10.0
+_NOTICE: Final = 0.25
 
 _log = get_logger(__name__)
 
@@ -104,9 +107,15 @@ class WorkerRuntime:
             acknowledge_after=worker.acknowledge_after,
         )
         self._loop.arm()
+        self._watchdog = Watchdog(
+            after=worker.blocked_limit * _NOTICE, limit=worker.blocked_limit, metrics=self._metrics
+        )
+        self._watchdog.start()
         self._writes.start()
         self._keeper.start()
         self._strays = asyncio.get_running_loop().create_task(self._find_strays(), name="strays")
+        cancelling = Cancelling(self._database, self._keeper, self._held)
+        self._cancels = asyncio.get_running_loop().create_task(cancelling.watch(), name="cancels")
         self._burying = asyncio.get_running_loop().create_task(self._bury(), name="predecessors")
 
     async def _bury(self) -> None:
@@ -144,6 +153,7 @@ class WorkerRuntime:
             self._processing.close()
             await self._let_runs_end()
             self._strays.cancel()
+            self._cancels.cancel()
             self._burying.cancel()
             await self._give_back()
         except Exception:  # noqa: BLE001 - whatever it is, the process must get out
@@ -188,6 +198,7 @@ class WorkerRuntime:
                 _log.exception("looking for stray runs went wrong; it is tried again")
 
     async def _close(self) -> None:
+        self._watchdog.stop()
         self._keeper.close()
         await self._writes.close()
         await self._database.close()

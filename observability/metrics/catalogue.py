@@ -43,6 +43,10 @@ def _node(*, pipeline: str, node: str, outcome: NodeOutcome) -> tuple[str, ...]:
     return (pipeline, node, outcome)
 
 
+def _pipeline_node(*, pipeline: str, node: str) -> tuple[str, ...]:
+    return (pipeline, node)
+
+
 def _queue(*, queue: str) -> tuple[str, ...]:
     return (queue,)
 
@@ -116,6 +120,11 @@ class Metrics:
         "throughline_stale_writes_total",
         "Writes refused because the run's attempt had passed to another worker.",
         no_labels,
+    )
+    loop_blocked = Counter(
+        "throughline_loop_blocked_total",
+        "Times that a node kept a worker's event loop from its turn for a quarter of the limit.",
+        _pipeline_node,
     )
     worker_slots = Gauge("throughline_worker_slots", "A worker process's slots for runs: used, and in total.", _slots)
 
