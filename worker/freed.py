@@ -15,8 +15,7 @@ _log = get_logger(__name__)
 
 def tell_of_deaths(freed: Sequence[FreedRun], metrics: Metrics) -> None:
     """Count the tries that were lost, end their spans, and name the runs that are under suspicion from now on."""
-    for (pipeline, poisoned), runs in Counter((run.pipeline, run.poisoned) for run in freed).items():
-        outcome = RunOutcome.FAILED if poisoned else RunOutcome.RESCUED
+    for (pipeline, outcome), runs in Counter((run.pipeline, _outcome(run)) for run in freed).items():
         metrics.runs.labels(pipeline=pipeline, outcome=outcome).inc(runs)
     for run in freed:
         _emit_span(run)
@@ -24,6 +23,12 @@ def tell_of_deaths(freed: Sequence[FreedRun], metrics: Metrics) -> None:
             _log.error("run is poisoned: it has killed its process alone in the cell", **_named(run))
         elif run.isolated:
             _log.warning("run goes to the cell: its processes keep dying", **_named(run))
+
+
+def _outcome(run: FreedRun) -> RunOutcome:
+    if run.cancelled:
+        return RunOutcome.CANCELLED
+    return RunOutcome.FAILED if run.poisoned else RunOutcome.RESCUED
 
 
 def _named(run: FreedRun) -> dict[str, object]:
