@@ -118,6 +118,7 @@ _NEXT = typed(
     queues=ARRAY(Text),
 )
 
+# Each half has a partial index of its own; together they would cost a look at every run there ever was.
 _STATE = typed(
     """
     SELECT queue,
@@ -126,7 +127,11 @@ _STATE = typed(
            count(*) FILTER (WHERE status = 'queued' AND published_at IS NOT NULL AND publish_at > now()) AS published,
            count(*) FILTER (WHERE status = 'running') AS running,
            coalesce(extract(epoch FROM now() - min(available_at) FILTER (WHERE status = 'queued')), 0)::float8 AS oldest
-    FROM runs WHERE status IN ('queued', 'running') GROUP BY queue
+    FROM (
+        SELECT queue, status, available_at, published_at, publish_at FROM runs WHERE status = 'queued'
+        UNION ALL
+        SELECT queue, status, available_at, published_at, publish_at FROM runs WHERE status = 'running'
+    ) AS open GROUP BY queue
     """
 )
 
