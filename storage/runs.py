@@ -55,11 +55,15 @@ class RunItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStory:
-    """A run with all that is known of it; ``replayed_by`` is the run that repeats it."""
+    """A run with all that is known of it; ``replayed_by`` is the run that repeats it.
+
+    ``traceparent`` is of its trace: its own, or its event's.
+    """
 
     event_id: UUID
     event_type: str
     replayed_by: UUID | None
+    traceparent: str | None
     run: RunRecord
 
 
@@ -80,7 +84,13 @@ async def get_run(connection: AsyncConnection, *, tenant: str, run_id: UUID) -> 
         )
     )
     (record,) = await run_records(connection, tenant, [row])
-    return RunStory(event_id=row.event_id, event_type=row.event_type, replayed_by=replayed_by.scalar(), run=record)
+    return RunStory(
+        event_id=row.event_id,
+        event_type=row.event_type,
+        replayed_by=replayed_by.scalar(),
+        traceparent=row.traceparent or row.event_traceparent,
+        run=record,
+    )
 
 
 async def list_runs(
