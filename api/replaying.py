@@ -97,7 +97,7 @@ class Replayer:
         done: list[UUID] = []
         while len(done) < limit:
             most = min(_BATCH, limit - len(done))
-            async with self._services.changing() as connection:
+            async with self._services.changing(many=True) as connection:
                 dead = await replays.take_dead(connection, tenant=self._tenant, matching=matching, most=most)
                 made = await make_runs(connection, [self._origin(run) for run in dead], tenant=self._tenant)
             if not dead:
