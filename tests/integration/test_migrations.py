@@ -104,6 +104,14 @@ def test_a_database_of_a_newer_release_is_left_alone(empty: DatabaseSettings) ->
         upgrade(empty)
 
 
+def test_a_long_history_does_not_put_off_vacuuming_the_hot_tables(empty: DatabaseSettings) -> None:
+    options = "SELECT relname FROM pg_class WHERE reloptions::text LIKE '%autovacuum_vacuum_scale_factor%'"
+    upgrade(empty)
+    assert {row[0] for row in execute(empty, options)} == {"runs", "attempts", "node_results", "events"}
+    downgrade(empty, "0001")
+    assert execute(empty, options) == []
+
+
 def test_tenant_leads_every_key() -> None:
     for table in metadata.tables.values():
         keys = [c for c in table.constraints if isinstance(c, PrimaryKeyConstraint | UniqueConstraint)]
