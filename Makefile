@@ -5,6 +5,8 @@ SHELL := /bin/sh
 PYTHON ?=
 EVENTS ?=
 WORKERS ?= 2
+QUICK ?=
+SEED ?=
 PYTEST_ARGS ?=
 
 bin := .venv/bin
@@ -25,6 +27,10 @@ demo: $(embedded) ## Start everything here, send events through it and show the 
 .PHONY: up
 up: $(embedded) ## Start everything here and keep it running until Ctrl-C
 	@$(bin)/python -m throughline up
+
+.PHONY: chaos
+chaos: $(embedded) ## Break everything on purpose under load and audit every 202 (QUICK=1: five minutes; SEED=n: that plan again)
+	@$(bin)/python -m throughline chaos $(if $(QUICK),--quick) $(if $(SEED),--seed '$(SEED)')
 
 .PHONY: test
 test: $(dev) images ## Run the suite in parallel, in containers or on the embedded servers; it says which

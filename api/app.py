@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from api import docs_page, problem_handlers
 from api.middleware import Observed, PlainRequests
-from api.routes import operations, pipelines, post_event, read_events
+from api.routes import change_runs, operations, pipelines, post_event, read_events, read_runs
 from api.schemas import ProblemDetails
 from api.services import Services
 from observability.metrics import Metrics, process_registry
@@ -21,6 +21,7 @@ _DESCRIPTION = (
 )
 _TAGS = [
     {"name": "events", "description": "Send events and follow them."},
+    {"name": "runs", "description": "Find runs, cancel them, replay them."},
     {"name": "pipelines", "description": "What runs for which event type."},
     {"name": "operations", "description": "Probes and metrics."},
 ]
@@ -76,7 +77,7 @@ def create_app(
     app.add_middleware(PlainRequests)
     app.add_middleware(Observed, metrics=counted)
     problem_handlers.install(app)
-    for module in (post_event, read_events, pipelines, operations):
+    for module in (post_event, read_events, read_runs, change_runs, pipelines, operations):
         module.register(app)
     docs_page.register(app)
     _document_problems(app)

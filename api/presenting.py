@@ -7,10 +7,9 @@ import orjson
 
 from api import schemas
 from api.accept import Accepted
-from events import event_status
 from observability.tracing import trace_id_of
 from settings import ApiSettings
-from storage.records import AttemptRecord, EventRecord, EventSummary, NodeResult, RunRecord
+from storage.records import AttemptRecord, EventRecord, EventSummary, NodeResult, RunRecord, status_of
 
 
 class Presenter:
@@ -30,7 +29,7 @@ class Presenter:
                 "id": accepted.ce_id,
                 "source": accepted.source,
                 "type": accepted.type,
-                "status": event_status(run.status for run in stored.runs),
+                "status": status_of(stored.runs),
                 "trace_id": trace_id,
                 "runs": [
                     {"run_id": str(run.run_id), "pipeline": run.pipeline, "status": run.status} for run in stored.runs
@@ -52,7 +51,8 @@ class Presenter:
             received_at=record.received_at,
             trace_id=trace_id,
             runs=[
-                schemas.RunSummary(run_id=run.run_id, pipeline=run.pipeline, status=run.status) for run in record.runs
+                schemas.RunSummary(run_id=run.run_id, pipeline=run.pipeline, status=run.status, replay_of=run.replay_of)
+                for run in record.runs
             ],
             links=schemas.EventLinks(**self._links(record.event_id, trace_id)),
         )
@@ -73,11 +73,12 @@ class Presenter:
             status=record.status,
             trace_id=trace_id,
             traceparent=event.traceparent,
-            runs=[self._run(run) for run in record.runs],
+            runs=[self.run(run, trace=trace_id_of(event.traceparent)) for run in record.runs],
             links=schemas.EventLinks(**self._links(event.event_id, trace_id)),
         )
 
-    def _run(self, run: RunRecord) -> schemas.Run:
+    def run(self, run: RunRecord, *, trace: str | None) -> schemas.Run:
+        """Present a run with its attempts and nodes; ``trace`` is its event's trace id."""
         return schemas.Run(
             run_id=run.run_id,
             pipeline=run.pipeline,
@@ -94,6 +95,11 @@ class Presenter:
             finished_at=run.finished_at,
             failure=schemas.Failure(kind=run.failure_kind, error=run.error) if run.failure_kind else None,
             error=run.error,
+            cancel_requested_at=run.cancel_requested_at,
+            cancel_reason=run.cancel_reason,
+            replay_of=run.replay_of,
+            replay_from=run.replay_from,
+            trace_id=trace_id_of(run.traceparent) or trace,
             attempts=[self._attempt(attempt) for attempt in run.attempts],
             nodes=[_node(node) for node in run.nodes],
         )

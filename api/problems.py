@@ -44,7 +44,7 @@ class ProblemType(Enum):
         "invalid-request",
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "The request is not valid",
-        "A parameter in the path or the query is not valid; errors names each one.",
+        "A parameter in the path, the query or the body is not valid; errors names each one.",
     )
     UNSUPPORTED_BODY = ProblemKind(
         "unsupported-body",
@@ -72,6 +72,22 @@ class ProblemType(Enum):
     )
     EVENT_NOT_FOUND = ProblemKind(
         "event-not-found", HTTPStatus.NOT_FOUND, "There is no such event", "No event has this event_id."
+    )
+    RUN_NOT_FOUND = ProblemKind(
+        "run-not-found", HTTPStatus.NOT_FOUND, "There is no such run", "No run has this run_id."
+    )
+    RUN_ENDED = ProblemKind(
+        "run-ended",
+        HTTPStatus.CONFLICT,
+        "The run has ended",
+        "Only a run that is queued or running can be cancelled; run_status tells how this one ended.",
+    )
+    NOT_REPLAYABLE = ProblemKind(
+        "not-replayable",
+        HTTPStatus.CONFLICT,
+        "It can't be replayed as it stands",
+        "A run is replayed when it has ended, and once: after that its replay stands in its place, and replayed_by "
+        "names it. An event is replayed when all of its runs have ended and a pipeline takes its type.",
     )
     OVERLOADED = ProblemKind(
         "overloaded",

@@ -26,6 +26,7 @@ class RunSummary(_Answer):
     run_id: UUID
     pipeline: str
     status: RunStatus
+    replay_of: UUID | None = Field(default=None, description="The run that this one stands in for.")
 
 
 class AcceptedEvent(_Answer):
@@ -104,7 +105,10 @@ class Failure(_Answer):
 
 
 class Run(_Answer):
-    """One pipeline's work on an event. ``reason`` and ``available_at`` tell why and until when it is queued."""
+    """One pipeline's work on an event. ``reason`` and ``available_at`` tell why and until when it is queued.
+
+    A replay has a trace of its own; its nodes of attempt 0 were taken over from the run ``replay_of``.
+    """
 
     run_id: UUID
     pipeline: str
@@ -121,6 +125,11 @@ class Run(_Answer):
     finished_at: datetime | None
     failure: Failure | None
     error: dict[str, Any] | None = Field(description="The last error, also of a try that is tried again.")
+    cancel_requested_at: datetime | None
+    cancel_reason: str | None
+    replay_of: UUID | None
+    replay_from: str | None
+    trace_id: str | None
     attempts: list[Attempt]
     nodes: list[NodeResult]
 

@@ -48,6 +48,15 @@ class Services:
         """Open a transaction to read in; within so many seconds, by default what a statement may take."""
         return bounded_transaction(self._read, within=within or self.settings.database.statement_timeout)
 
+    def changing(self, *, many: bool = False) -> AbstractAsyncContextManager[Connection]:
+        """Open a transaction in which an operator's request changes something.
+
+        It has ended within the accept timeout or, for ``many`` rows, within what a statement may take. A commit whose
+        answer is lost is told as one that failed: such a request is safe to repeat.
+        """
+        within = self.settings.database.statement_timeout if many else self._timeout
+        return bounded_transaction(self._read, within=within)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the flushers and the notifier; in the end store what waits and close every connection."""

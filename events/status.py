@@ -36,6 +36,8 @@ class QueueReason(StrEnum):
     RESCUED = "rescued"
     HANDED_BACK = "handed_back"
     UNKNOWN_PIPELINE = "unknown_pipeline"
+    REPLAYED = "replayed"
+    ISOLATED = "isolated"
 
 
 class FailureKind(StrEnum):
@@ -45,6 +47,7 @@ class FailureKind(StrEnum):
     TIMEOUT = "timeout"
     INVALID_OUTPUT = "invalid_output"
     INVALID_EVENT = "invalid_event"
+    POISONED = "poisoned"
 
 
 class AttemptOutcome(StrEnum):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from observability.logs import get_logger
+from pipelines.at_work import NodeAtWork
 from pipelines.context import TaskContext
 from pipelines.retry import NodeTimeoutError
 from pipelines.steps import Step
@@ -37,7 +38,8 @@ async def call(step: Step, context: TaskContext[Any]) -> Ended:
     limit, whose = _limit(step, context)
     if limit <= 0:
         return Ended(error=_too_late(step, whose))
-    task = asyncio.create_task(_guarded(step, context), name=f"node:{step.name}")
+    at_work = NodeAtWork(pipeline=context.pipeline, node=step.name, run_id=str(context.run_id))
+    task = asyncio.create_task(_guarded(step, context), name=at_work.task_name)
     try:
         await asyncio.wait({task}, timeout=limit)
     except asyncio.CancelledError:

@@ -1,9 +1,22 @@
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, SecretStr, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+_TRUTH = TypeAdapter(bool)
 
 
 class Group(BaseModel):
@@ -136,6 +149,53 @@ class WorkerSettings(Group):
         default=9102, description="Port of /metrics; 0 serves none. A prefork child n serves on this port + 1 + n."
     )
     metrics_host: str = Field(default="127.0.0.1", description="Address of /metrics.")
+    cell: bool = Field(
+        default=False,
+        description="Be the cell: a prefork worker with one child that runs one suspect of killing its process at a "
+        "time. Implies pool, concurrency, slots, prefetch_multiplier and queues; another value for one is an error.",
+    )
+    cell_queue: str = Field(
+        default="cell", min_length=1, description="Queue of runs under whom two processes have died; for cells alone."
+    )
+    cell_deaths: PositiveInt = Field(
+        default=2, description="Deaths alone in the cell after which a run ends failed, as poisoned."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _make_cell(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not _TRUTH.validate_python(values.get("cell", False)):
+            return values
+        return cls._implied(values.get("cell_queue", cls.model_fields["cell_queue"].default)) | values
+
+    @model_validator(mode="after")
+    def _cell_is_apart(self) -> Self:
+        if self.cell:
+            wrong = [name for name, value in self._implied(self.cell_queue).items() if getattr(self, name) != value]
+            if wrong:
+                variables = ", ".join(f"THROUGHLINE_WORKER_{name.upper()}" for name in wrong)
+                message = f"the cell runs one run at a time and nothing but suspects: leave {variables} unset"
+                raise ValueError(message)
+        elif self.cell_queue in self.queues:
+            message = f"only the cell consumes {self.cell_queue!r}: set THROUGHLINE_WORKER_CELL, or take it from queues"
+            raise ValueError(message)
+        return self
+
+    @staticmethod
+    def _implied(queue: str) -> dict[str, Any]:
+        return {"pool": "prefork", "concurrency": 1, "slots": 1, "prefetch_multiplier": 1, "queues": (queue,)}
+
+
+class RetentionSettings(Group):
+    """How long what is over is kept. The relays remove it."""
+
+    days: NonNegativeFloat = Field(
+        default=30.0,
+        description="Days an event is kept after its last run succeeded or was cancelled; 0 keeps it for ever. "
+        "Dead runs, unrouted events and what is open are kept in any case.",
+    )
+    batch: PositiveInt = Field(default=500, description="Runs whose events are removed in one transaction, at most.")
+    interval: PositiveFloat = Field(default=60.0, description="Seconds between looks when nothing is left to remove.")
 
 
 class PipelineSettings(Group):
@@ -208,6 +268,7 @@ class Settings(BaseSettings):
     api: ApiSettings = Field(default_factory=ApiSettings)
     relay: RelaySettings = Field(default_factory=RelaySettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
     pipelines: PipelineSettings = Field(default_factory=PipelineSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
     log: LogSettings = Field(default_factory=LogSettings)

@@ -15,16 +15,18 @@ from storage.records import ClaimedRun, NodeResult
 from storage.sql import typed
 
 # Rows are locked in the order of their ids, so that two claims of overlapping ids wait and never deadlock. The lease
-# is locked too: a rescuer that ends it sees either this claim committed, or makes it find no lease.
+# is locked too: a rescuer that ends it sees either this claim committed, or makes it find no lease. A run that was sent
+# to the cell is not for others, who may still get a message from before.
 _CLAIM = typed(
     """
     WITH lease AS (
-        SELECT lease_id, worker FROM worker_leases
+        SELECT lease_id, worker, cell FROM worker_leases
         WHERE lease_id = :lease_id AND ended_at IS NULL AND expires_at > clock_timestamp()
         FOR KEY SHARE
     ), wanted AS (
         SELECT r.tenant, r.run_id FROM runs r, lease
         WHERE r.tenant = :tenant AND r.run_id = ANY(:run_ids) AND r.status = 'queued' AND r.available_at <= now()
+          AND r.cancel_requested_at IS NULL AND (r.home_queue IS NULL OR lease.cell)
         ORDER BY r.run_id
         FOR NO KEY UPDATE OF r
     ), claimed AS (
@@ -34,15 +36,15 @@ _CLAIM = typed(
         FROM wanted, lease
         WHERE r.tenant = wanted.tenant AND r.run_id = wanted.run_id
         RETURNING r.tenant, r.run_id, r.event_id, r.pipeline, r.pipeline_version, r.attempt, r.errors, r.deaths,
-                  r.traceparent, r.available_at
+                  r.traceparent, r.available_at, r.replay_of, r.replay_from
     ), begun AS (
         INSERT INTO attempts (tenant, run_id, attempt, lease_id, worker, task_id, span_id)
         SELECT claimed.tenant, claimed.run_id, claimed.attempt, lease.lease_id, lease.worker, :task_id, span.span_id
         FROM claimed CROSS JOIN lease
         JOIN unnest(:run_ids, :span_ids) AS span(run_id, span_id) USING (run_id)
     )
-    SELECT c.run_id, c.pipeline, c.pipeline_version, c.attempt, c.errors, c.deaths, c.traceparent,
-           extract(epoch FROM now() - c.available_at)::float8 AS queue_wait,
+    SELECT c.run_id, c.pipeline, c.pipeline_version, c.attempt, c.errors, c.deaths, c.traceparent, c.replay_of,
+           c.replay_from, extract(epoch FROM now() - c.available_at)::float8 AS queue_wait,
            e.tenant, e.event_id, e.source, e.ce_id, e.type, e.subject, e.time, e.data, e.received_at,
            e.traceparent AS event_traceparent
     FROM claimed c JOIN events e USING (tenant, event_id)
@@ -146,6 +148,8 @@ async def claim_runs(connection: AsyncConnection, claim: Claim) -> list[ClaimedR
             deaths=row.deaths,
             traceparent=row.traceparent,
             queue_wait=max(row.queue_wait, 0.0),
+            replay_of=row.replay_of,
+            replay_from=row.replay_from,
         )
         for row in rows
     ]

@@ -37,6 +37,9 @@ _INSERT: TextClause = typed(
         FROM unnest(:run_event_ids, :run_ids, :pipelines, :versions, :queues)
             AS r(event_id, run_id, pipeline, version, queue)
         JOIN stored USING (event_id)
+        RETURNING tenant
+    ), counted AS (
+        INSERT INTO run_deltas (tenant, accepted) SELECT tenant, count(*) FROM queued GROUP BY tenant
     )
     SELECT event_id, received_at FROM stored
     """,
@@ -61,7 +64,7 @@ _INSERT: TextClause = typed(
 _EXISTING: TextClause = typed(
     """
     SELECT e.tenant, e.source, e.ce_id, e.event_id, e.content_hash, e.received_at, e.traceparent,
-           r.run_id, r.pipeline, r.status
+           r.run_id, r.pipeline, r.status, r.replay_of
     FROM unnest(:tenants, :sources, :ce_ids) AS k(tenant, source, ce_id)
     JOIN events e USING (tenant, source, ce_id)
     LEFT JOIN runs r ON r.tenant = e.tenant AND r.event_id = e.event_id
@@ -84,6 +87,11 @@ async def store_events(connection: AsyncConnection, new: Sequence[NewEvent]) -> 
     created = {row.event_id: row.received_at for row in await connection.execute(_INSERT, _columns(new))}
     missing = [event for event in new if event.event_id not in created]
     existing = await _existing(connection, missing) if missing else {}
+    removed = [event for event in missing if _key(event) not in existing]
+    if removed:  # by retention, between the two statements: they are new again
+        again = await store_events(connection, removed)
+        existing |= {_key(event): answer for event, answer in zip(removed, again, strict=True) if not answer.created}
+        created |= {answer.event_id: answer.received_at for answer in again if answer.created}
     return [
         StoredEvent(
             created=True,
@@ -96,9 +104,13 @@ async def store_events(connection: AsyncConnection, new: Sequence[NewEvent]) -> 
             ),
         )
         if event.event_id in created
-        else existing[event.tenant, event.source, event.ce_id]
+        else existing[_key(event)]
         for event in new
     ]
+
+
+def _key(event: NewEvent) -> _Key:
+    return event.tenant, event.source, event.ce_id
 
 
 def _columns(new: Sequence[NewEvent]) -> dict[str, list[Any]]:
@@ -124,7 +136,7 @@ def _columns(new: Sequence[NewEvent]) -> dict[str, list[Any]]:
 
 
 async def _existing(connection: AsyncConnection, wanted: Sequence[NewEvent]) -> dict[_Key, StoredEvent]:
-    keys = sorted({(event.tenant, event.source, event.ce_id) for event in wanted})
+    keys = sorted({_key(event) for event in wanted})
     rows = await connection.execute(
         _EXISTING,
         {"tenants": [key[0] for key in keys], "sources": [key[1] for key in keys], "ce_ids": [key[2] for key in keys]},
@@ -135,7 +147,9 @@ async def _existing(connection: AsyncConnection, wanted: Sequence[NewEvent]) -> 
         key = (row.tenant, row.source, row.ce_id)
         if row.run_id is not None:
             summaries.setdefault(key, []).append(
-                RunSummary(run_id=row.run_id, pipeline=row.pipeline, status=RunStatus(row.status))
+                RunSummary(
+                    run_id=row.run_id, pipeline=row.pipeline, status=RunStatus(row.status), replay_of=row.replay_of
+                )
             )
         found[key] = StoredEvent(
             created=False,

@@ -3,23 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import Double, Integer, Text, TypeEngine, Uuid
+from sqlalchemy.types import Boolean, Double, Integer, Text, TypeEngine, Uuid
 
-from events import AttemptOutcome, QueueReason
+from events import AttemptOutcome, FailureKind, QueueReason
 from storage.sql import typed
 
 _OPEN = typed(
     """
-    INSERT INTO worker_leases (lease_id, worker, expires_at)
-    VALUES (:lease_id, :worker, now() + make_interval(secs => :seconds))
+    INSERT INTO worker_leases (lease_id, worker, cell, expires_at)
+    VALUES (:lease_id, :worker, :cell, now() + make_interval(secs => :seconds))
     """,
     lease_id=Uuid(),
     worker=Text(),
+    cell=Boolean(),
     seconds=Double(),
 )
 
@@ -52,24 +53,47 @@ _END_EXPIRED = typed(
     most=Integer(),
 )
 
+# What becomes of a run is judged on the row as it is locked. Deaths count against a run only where it was alone; the
+# second one anywhere moves it there.
 _FREE = """
     WITH left_behind AS (
-        SELECT r.tenant, r.run_id, r.lease_id FROM runs r
+        SELECT r.tenant, r.run_id, r.lease_id, r.queue, l.worker, r.deaths + :died AS deaths,
+               r.cell_deaths + (:died > 0 AND coalesce(l.cell, false))::int AS cell_deaths,
+               r.cancel_requested_at IS NOT NULL AS cancelled,
+               r.cancel_requested_at IS NULL AND :died > 0 AND coalesce(l.cell, false)
+                   AND r.cell_deaths + 1 >= :cell_deaths AS poisoned,
+               r.cancel_requested_at IS NULL AND :died > 0 AND r.home_queue IS NULL
+                   AND r.deaths + 1 >= :free_deaths AS isolated
+        FROM runs r LEFT JOIN worker_leases l ON l.lease_id = r.lease_id
         WHERE r.status = 'running' AND r.lease_id = ANY(:lease_ids)
         ORDER BY r.run_id FOR NO KEY UPDATE OF r {locked}
     ), freed AS (
         UPDATE runs r
-        SET status = 'queued', reason = :reason, lease_id = NULL, deaths = r.deaths + :died,
-            available_at = now(), publish_at = now(), published_at = NULL
+        SET status = CASE WHEN b.cancelled THEN 'cancelled' WHEN b.poisoned THEN 'failed' ELSE 'queued' END,
+            reason = CASE WHEN b.cancelled OR b.poisoned THEN NULL WHEN b.isolated THEN :isolated ELSE :reason END,
+            queue = CASE WHEN b.isolated AND NOT b.poisoned THEN :cell_queue ELSE r.queue END,
+            home_queue = CASE WHEN b.isolated AND NOT b.poisoned THEN r.queue ELSE r.home_queue END,
+            lease_id = NULL, deaths = b.deaths, cell_deaths = b.cell_deaths,
+            available_at = now(), publish_at = now(), published_at = NULL,
+            finished_at = CASE WHEN b.cancelled OR b.poisoned THEN now() END,
+            failure_kind = CASE WHEN b.poisoned THEN :poisoned END,
+            error = CASE WHEN b.poisoned THEN jsonb_build_object('type', 'Poisoned', 'message', format(
+                'its worker process died under it %s times, %s of them while it ran alone in the cell; last worker: %s',
+                b.deaths, b.cell_deaths, b.worker)) ELSE r.error END
         FROM left_behind b WHERE r.tenant = b.tenant AND r.run_id = b.run_id
-        RETURNING r.tenant, r.run_id, r.event_id, r.attempt, r.pipeline, r.queue, b.lease_id, r.traceparent
+        RETURNING r.tenant, r.run_id, r.event_id, r.attempt, r.pipeline, b.queue, b.lease_id, r.traceparent, r.deaths,
+                  b.cancelled, b.poisoned, b.isolated AND NOT b.poisoned AS isolated
+    ), ended AS (
+        INSERT INTO run_deltas (tenant, final)
+        SELECT tenant, count(*) FROM freed WHERE cancelled OR poisoned GROUP BY tenant ORDER BY tenant
     ), closed AS (
-        UPDATE attempts a SET finished_at = now(), outcome = :outcome
+        UPDATE attempts a
+        SET finished_at = now(), outcome = CASE WHEN freed.cancelled AND :died = 0 THEN 'cancelled' ELSE :outcome END
         FROM freed WHERE a.tenant = freed.tenant AND a.run_id = freed.run_id AND a.attempt = freed.attempt
         RETURNING a.tenant, a.run_id, a.span_id, a.started_at, a.finished_at
     )
     SELECT f.tenant, f.run_id, f.event_id, e.type AS event_type, f.attempt, f.pipeline, f.queue, f.lease_id,
-           f.traceparent, c.span_id, c.started_at, c.finished_at
+           f.traceparent, f.deaths, f.cancelled, f.isolated, f.poisoned, c.span_id, c.started_at, c.finished_at
     FROM freed f
     JOIN events e ON e.tenant = f.tenant AND e.event_id = f.event_id
     LEFT JOIN closed c ON c.tenant = f.tenant AND c.run_id = f.run_id
@@ -77,8 +101,13 @@ _FREE = """
 _FREE_TYPES: dict[str, TypeEngine[Any]] = {
     "lease_ids": ARRAY(Uuid),
     "reason": Text(),
+    "isolated": Text(),
+    "poisoned": Text(),
     "outcome": Text(),
     "died": Integer(),
+    "free_deaths": Integer(),
+    "cell_deaths": Integer(),
+    "cell_queue": Text(),
 }
 _FREE_UNLOCKED = typed(_FREE.format(locked="SKIP LOCKED"), **_FREE_TYPES)
 _FREE_ALL = typed(_FREE.format(locked=""), **_FREE_TYPES)
@@ -96,12 +125,25 @@ _ORPHANED = typed(
 _UPTIME = typed("SELECT extract(epoch FROM now() - pg_postmaster_start_time())::float8 AS uptime")
 
 
+FREE_DEATHS: Final = 2
+"""So many processes may end under a run before it is run alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """Where runs go that may have killed their process: ``queue``; after ``deaths`` there a run is poisoned."""
+
+    queue: str = "cell"
+    deaths: int = 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FreedRun:
-    """A run that lost its worker and is queued again.
+    """A run that lost its worker and is queued again, in the cell's queue if ``isolated``.
 
-    ``attempt`` is the one that ended, and what else there is of it: the lease it ran under, the span whose id its claim
-    stored, and its times, which are empty where the attempt's row is gone.
+    Or it ended: ``poisoned``, or ``cancelled`` where somebody had asked for it. ``attempt`` is the one that ended, and
+    what else there is of it: the queue it came through, the lease it ran under, the span whose id its claim stored, and
+    its times, which are empty where the attempt's row is gone.
     """
 
     tenant: str
@@ -113,14 +155,20 @@ class FreedRun:
     queue: str
     lease_id: UUID
     traceparent: str | None
+    deaths: int
+    cancelled: bool
+    isolated: bool
+    poisoned: bool
     span_id: str | None
     started_at: datetime | None
     finished_at: datetime | None
 
 
-async def open_lease(connection: AsyncConnection, *, lease_id: UUID, worker: str, seconds: float) -> None:
-    """Begin the lease of a worker process that boots."""
-    await connection.execute(_OPEN, {"lease_id": lease_id, "worker": worker, "seconds": seconds})
+async def open_lease(
+    connection: AsyncConnection, *, lease_id: UUID, worker: str, seconds: float, cell: bool = False
+) -> None:
+    """Begin the lease of a worker process that boots; ``cell``: it runs one suspect at a time."""
+    await connection.execute(_OPEN, {"lease_id": lease_id, "worker": worker, "seconds": seconds, "cell": cell})
 
 
 async def renew_lease(connection: AsyncConnection, *, lease_id: UUID, seconds: float) -> bool:
@@ -148,19 +196,32 @@ async def orphaned_leases(connection: AsyncConnection, *, grace: float = 0.0) ->
 
 
 async def free_runs(
-    connection: AsyncConnection, lease_ids: Sequence[UUID], *, died: bool, wait: bool = False
+    connection: AsyncConnection,
+    lease_ids: Sequence[UUID],
+    *,
+    died: bool,
+    cell: Cell | None = None,
+    wait: bool = False,
 ) -> list[FreedRun]:
     """Queue the runs of ended leases again, due at once; ``died`` counts a death for each of them.
 
-    A run whose row is locked, by a write of its last holder, is passed over unless ``wait``.
+    After its first death a run goes anywhere, after the second into the cell. A death in the cell has one possible
+    cause: after ``cell.deaths`` of them the run is failed as poisoned. A run that was asked to end is cancelled. A run
+    whose row is locked, by a write of its last holder, is passed over unless ``wait``.
     """
+    cell = cell or Cell()
     rows = await connection.execute(
         _FREE_ALL if wait else _FREE_UNLOCKED,
         {
             "lease_ids": list(lease_ids),
             "reason": (QueueReason.RESCUED if died else QueueReason.HANDED_BACK).value,
+            "isolated": QueueReason.ISOLATED.value,
+            "poisoned": FailureKind.POISONED.value,
             "outcome": (AttemptOutcome.LOST if died else AttemptOutcome.HANDED_BACK).value,
             "died": int(died),
+            "free_deaths": FREE_DEATHS,
+            "cell_deaths": cell.deaths,
+            "cell_queue": cell.queue,
         },
     )
     return [FreedRun(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public way to a row as a mapping

@@ -64,6 +64,8 @@ _CHECKPOINT = typed(
     **_NODE_TYPES,
 )
 
+# A retry is a try that its process survived: a run that was in the cell for it goes home. A run that was asked to end
+# is not queued again.
 _FINISH = typed(
     f"""
     WITH asked AS (
@@ -71,23 +73,34 @@ _FINISH = typed(
             :tenants, :run_ids, :attempts, :statuses, :reasons, :delays, :kinds, :errors, :outcomes, :spent
         ) AS t(tenant, run_id, attempt, status, reason, delay, kind, error, outcome, spent)
     ), held AS (
-        SELECT r.tenant, r.run_id, r.attempt FROM runs r JOIN asked USING (tenant, run_id, attempt)
+        SELECT r.tenant, r.run_id, r.attempt,
+               CASE WHEN asked.status = 'queued' AND r.cancel_requested_at IS NOT NULL THEN 'cancelled'
+                    ELSE asked.status END AS status
+        FROM runs r JOIN asked USING (tenant, run_id, attempt)
         WHERE r.status = 'running'
         ORDER BY r.run_id FOR NO KEY UPDATE OF r
     ), ended AS (
         UPDATE runs r
-        SET status = asked.status, reason = asked.reason, lease_id = NULL, errors = r.errors + asked.spent,
-            available_at = CASE WHEN asked.status = 'queued' THEN now() + make_interval(secs => asked.delay)
+        SET status = held.status, reason = CASE WHEN held.status = 'queued' THEN asked.reason END, lease_id = NULL,
+            errors = r.errors + asked.spent,
+            available_at = CASE WHEN held.status = 'queued' THEN now() + make_interval(secs => asked.delay)
                                 ELSE r.available_at END,
-            publish_at = CASE WHEN asked.status = 'queued' THEN now() + make_interval(secs => asked.delay)
+            publish_at = CASE WHEN held.status = 'queued' THEN now() + make_interval(secs => asked.delay)
                               ELSE r.publish_at END,
+            queue = CASE WHEN asked.outcome = 'retried' THEN coalesce(r.home_queue, r.queue) ELSE r.queue END,
+            home_queue = CASE WHEN asked.outcome = 'retried' THEN NULL ELSE r.home_queue END,
             failure_kind = asked.kind, error = asked.error::jsonb,
-            finished_at = CASE WHEN asked.status = 'queued' THEN NULL ELSE now() END
+            finished_at = CASE WHEN held.status = 'queued' THEN NULL ELSE now() END
         FROM asked JOIN held USING (tenant, run_id, attempt)
         WHERE r.tenant = asked.tenant AND r.run_id = asked.run_id
-        RETURNING r.run_id, r.attempt, extract(epoch FROM now() - r.created_at)::float8 AS age
+        RETURNING r.tenant, r.run_id, r.attempt, r.finished_at, extract(epoch FROM now() - r.created_at)::float8 AS age
+    ), counted AS (
+        INSERT INTO run_deltas (tenant, final)
+        SELECT tenant, count(*) FROM ended WHERE finished_at IS NOT NULL GROUP BY tenant
     ), closed AS (
-        UPDATE attempts a SET finished_at = now(), outcome = asked.outcome, error = asked.error::jsonb
+        UPDATE attempts a
+        SET finished_at = now(), error = asked.error::jsonb,
+            outcome = CASE WHEN held.status <> asked.status THEN held.status ELSE asked.outcome END
         FROM asked JOIN held USING (tenant, run_id, attempt)
         WHERE a.tenant = asked.tenant AND a.run_id = asked.run_id AND a.attempt = asked.attempt
     ), written AS ({_WRITE_NODES})

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, Select, and_, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from events import AttemptOutcome, Event, EventStatus, FailureKind, QueueReason, RunStatus, event_status
+from events import AttemptOutcome, Event, EventStatus, FailureKind, QueueReason, RunStatus
 from storage.claims import node_result
 from storage.records import (
     AttemptRecord,
@@ -18,8 +18,11 @@ from storage.records import (
     NodeResult,
     RunRecord,
     RunSummary,
+    status_of,
 )
 from storage.tables import attempts, events, node_results, runs
+
+_replays = runs.alias("replays")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,7 @@ async def get_event(connection: AsyncConnection, *, tenant: str, event_id: UUID)
             select(runs).where(runs.c.tenant == tenant, runs.c.event_id == event_id).order_by(runs.c.run_id)
         )
     ).all()
-    records = await _run_records(connection, tenant, run_rows)
+    records = await run_records(connection, tenant, run_rows)
     return EventRecord(
         event=Event(
             tenant=row.tenant,
@@ -60,7 +63,7 @@ async def get_event(connection: AsyncConnection, *, tenant: str, event_id: UUID)
             received_at=row.received_at,
             traceparent=row.traceparent,
         ),
-        status=event_status(record.status for record in records),
+        status=status_of(records),
         runs=records,
     )
 
@@ -92,7 +95,7 @@ async def list_events(
             subject=row.subject,
             received_at=row.received_at,
             traceparent=row.traceparent,
-            status=event_status(run.status for run in summaries.get(row.event_id, ())),
+            status=status_of(summaries.get(row.event_id, ())),
             runs=tuple(summaries.get(row.event_id, ())),
         )
         for row in rows
@@ -120,11 +123,11 @@ def _has_run(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
 
 
 def _status_is(status: EventStatus) -> ColumnElement[bool]:
-    """Say in SQL what ``events.event_status`` says of a set of runs."""
+    """Say in SQL what ``storage.records.status_of`` says of a set of runs."""
     open_ = _has_run(runs.c.status.in_([RunStatus.QUEUED, RunStatus.RUNNING]))
-    begun = _has_run(runs.c.status != RunStatus.QUEUED)
-    failed = _has_run(runs.c.status == RunStatus.FAILED)
-    cancelled = _has_run(runs.c.status == RunStatus.CANCELLED)
+    begun = _has_run(runs.c.status != RunStatus.QUEUED, ~is_replayed())
+    failed = _has_run(runs.c.status == RunStatus.FAILED, ~is_replayed())
+    cancelled = _has_run(runs.c.status == RunStatus.CANCELLED, ~is_replayed())
     routed = _has_run()
     match status:
         case EventStatus.UNROUTED:
@@ -141,23 +144,35 @@ def _status_is(status: EventStatus) -> ColumnElement[bool]:
             return and_(routed, ~or_(open_, failed, cancelled))
 
 
+def is_replayed() -> ColumnElement[bool]:
+    """Say of a row of ``runs`` that another repeats it."""
+    return exists().where(
+        _replays.c.tenant == runs.c.tenant,
+        _replays.c.event_id == runs.c.event_id,
+        _replays.c.replay_of == runs.c.run_id,
+    )
+
+
 async def _summaries(
     connection: AsyncConnection, tenant: str, event_ids: Sequence[UUID]
 ) -> dict[UUID, list[RunSummary]]:
     found: dict[UUID, list[RunSummary]] = {}
     if event_ids:
         query = (
-            select(runs.c.event_id, runs.c.run_id, runs.c.pipeline, runs.c.status)
+            select(runs.c.event_id, runs.c.run_id, runs.c.pipeline, runs.c.status, runs.c.replay_of)
             .where(runs.c.tenant == tenant, runs.c.event_id.in_(event_ids))
             .order_by(runs.c.run_id)
         )
         for row in await connection.execute(query):
-            summary = RunSummary(run_id=row.run_id, pipeline=row.pipeline, status=RunStatus(row.status))
+            summary = RunSummary(
+                run_id=row.run_id, pipeline=row.pipeline, status=RunStatus(row.status), replay_of=row.replay_of
+            )
             found.setdefault(row.event_id, []).append(summary)
     return found
 
 
-async def _run_records(connection: AsyncConnection, tenant: str, run_rows: Sequence[Row[Any]]) -> tuple[RunRecord, ...]:
+async def run_records(connection: AsyncConnection, tenant: str, run_rows: Sequence[Row[Any]]) -> tuple[RunRecord, ...]:
+    """Make the records of rows of ``runs``, with their attempts and node results."""
     run_ids = [row.run_id for row in run_rows]
     tried: dict[UUID, list[AttemptRecord]] = {run_id: [] for run_id in run_ids}
     results: dict[UUID, list[NodeResult]] = {run_id: [] for run_id in run_ids}
@@ -211,4 +226,9 @@ def _run(row: Row[Any], *, attempts_: Iterable[AttemptRecord], nodes: Iterable[N
         finished_at=row.finished_at,
         attempts=tuple(attempts_),
         nodes=tuple(nodes),
+        traceparent=row.traceparent,
+        cancel_requested_at=row.cancel_requested_at,
+        cancel_reason=row.cancel_reason,
+        replay_of=row.replay_of,
+        replay_from=row.replay_from,
     )

@@ -1,10 +1,21 @@
 """What storage hands out: frozen, plain, free of SQLAlchemy. Durations are in seconds, times carry a time zone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from events import AttemptOutcome, Event, EventStatus, FailureKind, JsonValue, NodeStatus, QueueReason, RunStatus
+from events import (
+    AttemptOutcome,
+    Event,
+    EventStatus,
+    FailureKind,
+    JsonValue,
+    NodeStatus,
+    QueueReason,
+    RunStatus,
+    event_status,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +52,7 @@ class RunSummary:
     run_id: UUID
     pipeline: str
     status: RunStatus
+    replay_of: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +91,8 @@ class ClaimedRun:
     deaths: int
     traceparent: str | None
     queue_wait: float
+    replay_of: UUID | None = None
+    replay_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +126,10 @@ class AttemptRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """A run with its attempts and node results, each in the order they began."""
+    """A run with its attempts and node results, each in the order they began.
+
+    Results of attempt 0 were taken over from the run that this one repeats.
+    """
 
     run_id: UUID
     pipeline: str
@@ -131,6 +148,11 @@ class RunRecord:
     finished_at: datetime | None
     attempts: tuple[AttemptRecord, ...]
     nodes: tuple[NodeResult, ...]
+    traceparent: str | None = None
+    cancel_requested_at: datetime | None = None
+    cancel_reason: str | None = None
+    replay_of: UUID | None = None
+    replay_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,3 +189,9 @@ class QueueState:
     published: int
     running: int
     oldest_age: float
+
+
+def status_of(runs: Sequence[RunSummary | RunRecord]) -> EventStatus:
+    """Tell the state of an event from all of its runs. In the place of a run that was replayed stands its replay."""
+    replayed = {run.replay_of for run in runs}
+    return event_status(run.status for run in runs if run.run_id not in replayed)

@@ -3,11 +3,14 @@
 from enum import StrEnum
 
 from sqlalchemy import (
+    BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
     Double,
     ForeignKeyConstraint,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -18,6 +21,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    false,
     func,
     text,
 )
@@ -96,6 +100,12 @@ runs = Table(
     Column("lease_id", Uuid),
     Column("failure_kind", Text),
     Column("error", JSONB),
+    Column("cell_deaths", Integer, nullable=False, server_default="0"),
+    Column("home_queue", Text),
+    Column("cancel_requested_at", DateTime(timezone=True)),
+    Column("cancel_reason", Text),
+    Column("replay_of", Uuid),
+    Column("replay_from", Text),
     Column("traceparent", Text),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("started_at", DateTime(timezone=True)),
@@ -108,7 +118,9 @@ runs = Table(
     CheckConstraint("(status = 'running') = (lease_id IS NOT NULL)", name="running_has_lease"),
     CheckConstraint(f"(status IN ({_FINAL})) = (finished_at IS NOT NULL)", name="final_has_time"),
     CheckConstraint("(status = 'failed') = (failure_kind IS NOT NULL)", name="failed_has_kind"),
-    CheckConstraint("attempt >= 0 AND errors >= 0 AND deaths >= 0", name="counts"),
+    CheckConstraint("attempt >= 0 AND errors >= 0 AND deaths >= 0 AND cell_deaths >= 0", name="counts"),
+    CheckConstraint("replay_from IS NULL OR replay_of IS NOT NULL", name="replay_has_origin"),
+    CheckConstraint("cancel_reason IS NULL OR cancel_requested_at IS NOT NULL OR status = 'cancelled'", name="cancel"),
     Index("runs_event_idx", "tenant", "event_id"),
     Index("runs_due_idx", "queue", "publish_at", postgresql_where=text("status = 'queued'")),
     Index(
@@ -119,10 +131,18 @@ runs = Table(
     ),
     Index("runs_lease_idx", "lease_id", postgresql_where=text("status = 'running'")),
     Index("runs_failed_idx", "tenant", "event_id", postgresql_where=text("status = 'failed'")),
+    Index(
+        "runs_cancelling_idx",
+        "lease_id",
+        postgresql_where=text("status = 'running' AND cancel_requested_at IS NOT NULL"),
+    ),
+    Index("runs_ended_idx", "finished_at", postgresql_where=text("status IN ('succeeded', 'cancelled')")),
 )
 """``available_at``: when the run is due. ``publish_at``: when a relay may next publish it. ``published_at``: when it
 was last taken for publishing, empty when it isn't thought to be in Redis. ``attempt`` is the fencing token, ``errors``
-the spent error budget, ``deaths`` the processes that ended under it."""
+the spent error budget, ``deaths`` the processes that ended under it, ``cell_deaths`` those that ended under it alone in
+the cell; ``home_queue`` is where a run came from that was moved to the cell's queue. ``replay_of`` is the run that this
+one repeats, from the node ``replay_from`` on where that is set."""
 
 attempts = Table(
     "attempts",
@@ -173,8 +193,23 @@ worker_leases = Table(
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("renewed_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("cell", Boolean, nullable=False, server_default=false()),
     Column("ended_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("tenant", "lease_id"),
     Index("worker_leases_live_idx", "expires_at", postgresql_where=text("ended_at IS NULL")),
 )
-"""One row a worker process boot. ``tenant`` is the one that operates the worker, not whose runs it takes."""
+"""One row a worker process boot. ``tenant`` is the one that operates the worker, not whose runs it takes. ``cell``: the
+process runs one suspect at a time, so that a death there has one possible cause."""
+
+run_deltas = Table(
+    "run_deltas",
+    metadata,
+    _tenant(),
+    Column("delta_id", BigInteger, Identity(always=True), nullable=False),
+    Column("accepted", BigInteger, nullable=False, server_default="0"),
+    Column("final", BigInteger, nullable=False, server_default="0"),
+    Column("removed", BigInteger, nullable=False, server_default="0"),
+    PrimaryKeyConstraint("tenant", "delta_id"),
+)
+"""What each transaction did to the number of runs: how many it made, ended and removed. The sum of all rows is the
+account; they are folded together now and then."""

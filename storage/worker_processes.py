@@ -27,10 +27,12 @@ _PREVIOUS = typed(
 
 _END = typed(
     """
-    UPDATE worker_leases SET ended_at = now() WHERE ended_at IS NULL AND starts_with(worker, :prefix)
+    UPDATE worker_leases SET ended_at = now()
+    WHERE ended_at IS NULL AND starts_with(worker, :prefix) AND worker <> :but
     RETURNING lease_id
     """,
     prefix=Text(),
+    but=Text(),
 )
 
 
@@ -55,6 +57,6 @@ async def previous_spans(connection: AsyncConnection, *, tenant: str, run_ids: S
     return {row.run_id: row.span_id for row in rows if row.span_id}
 
 
-async def end_leases_of(connection: AsyncConnection, *, prefix: str) -> list[UUID]:
-    """End all leases of workers whose name begins with ``prefix``; free their runs after the commit."""
-    return [row.lease_id for row in await connection.execute(_END, {"prefix": prefix})]
+async def end_leases_of(connection: AsyncConnection, *, prefix: str, but: str = "") -> list[UUID]:
+    """End all leases of workers whose name begins with ``prefix``, ``but`` of one; free their runs after the commit."""
+    return [row.lease_id for row in await connection.execute(_END, {"prefix": prefix, "but": but})]

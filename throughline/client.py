@@ -3,11 +3,14 @@
 import time
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
+from urllib.parse import quote
 
 import httpx
 
 from events import Permanent, Transient
+
+_BULK_SECONDS: Final = 120.0
 
 FINAL = frozenset({"succeeded", "failed", "cancelled", "unrouted"})
 
@@ -45,10 +48,37 @@ class Client:
 
     def events(self, *, limit: int, **filters: str | None) -> Iterator[dict[str, Any]]:
         """GET up to ``limit`` events, newest first, over as many pages as that takes."""
+        return self._pages("/events", limit=limit, filters=filters)
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """GET the whole story of a run."""
+        return self._call("GET", f"/runs/{quote(run_id, safe='')}")
+
+    def runs(self, *, limit: int, **filters: str | None) -> Iterator[dict[str, Any]]:
+        """GET up to ``limit`` runs, newest first, over as many pages as that takes."""
+        return self._pages("/runs", limit=limit, filters=filters)
+
+    def cancel(self, run_id: str, *, reason: str | None = None) -> dict[str, Any]:
+        """Cancel a run; ``status`` in the answer is ``cancelled``, or ``running`` where its worker was asked to."""
+        return self._call("POST", f"/runs/{quote(run_id, safe='')}/cancel", json={"reason": reason})
+
+    def replay_run(self, run_id: str, *, node: str | None = None) -> dict[str, Any]:
+        """Replay a run, from ``node`` on where one is given; return the run that was made."""
+        return self._call("POST", f"/runs/{quote(run_id, safe='')}/replay", json={"from": node})
+
+    def replay_event(self, event_id: str) -> dict[str, Any]:
+        """Replay an event; return the ``runs`` that were made."""
+        return self._call("POST", f"/events/{quote(event_id, safe='')}/replay")
+
+    def replay_dead(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Replay dead runs, or with ``dry_run`` say which; ``wanted`` is the body of ``POST /runs/replay``."""
+        return self._call("POST", "/runs/replay", json=dict(wanted), timeout=_BULK_SECONDS)
+
+    def _pages(self, path: str, *, limit: int, filters: Mapping[str, str | None]) -> Iterator[dict[str, Any]]:
         cursor: str | None = None
         while limit > 0:
             wanted = {**filters, "limit": str(min(limit, 100)), "cursor": cursor}
-            page = self._call("GET", "/events", params={key: value for key, value in wanted.items() if value})
+            page = self._call("GET", path, params={key: value for key, value in wanted.items() if value})
             yield from page["items"]
             limit -= len(page["items"])
             cursor = page.get("next_cursor")

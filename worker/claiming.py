@@ -54,7 +54,8 @@ class Claims:
         async with self._database.transaction() as connection:
             runs = await claim_runs(connection, claim)
             again = [run.run_id for run in runs if run.attempt > 1]
-            done = await done_nodes(connection, tenant=claim.tenant, run_ids=again) if again else {}
+            given = [run.run_id for run in runs if run.attempt > 1 or run.replay_from is not None]
+            done = await done_nodes(connection, tenant=claim.tenant, run_ids=given) if given else {}
             earlier = await previous_spans(connection, tenant=claim.tenant, run_ids=again) if again else {}
         spans = dict(zip(claim.run_ids, claim.span_ids, strict=True))
 

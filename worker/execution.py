@@ -7,7 +7,7 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, get_current_span
 
-from events import ErrorInfo, Failed, FailureKind, Outcome, QueueReason, RunStatus
+from events import Cancelled, ErrorInfo, Failed, FailureKind, Outcome, QueueReason, RunStatus
 from observability.logs import bind, get_logger
 from observability.metrics import Metrics, RunOutcome
 from observability.tracing import (
@@ -42,8 +42,8 @@ class Execution:
     async def run(self, claimed: Claimed, journal: RunJournal, *, pipeline: Pipeline[Any], message: Message) -> None:
         """Execute one attempt and finish it.
 
-        A cancel passes: whoever cancels gives the run back. When the run has passed to another attempt, this one ends
-        quietly.
+        A cancel of the task passes: whoever cancels gives the run back. A cancel that somebody asked for is the run's
+        end. When the run has passed to another attempt, this one ends quietly.
         """
         run, began = claimed.run, time.monotonic()
         self._metrics.run_queue_wait.labels(pipeline=run.pipeline).observe(run.queue_wait)
@@ -72,7 +72,12 @@ class Execution:
             run.event, run_id=run.run_id, attempt=run.attempt, errors_so_far=run.errors, done=claimed.done
         )
         try:
-            return await execute(pipeline, context, journal, metrics=self._metrics), journal.pending
+            with claimed.cancellation.heard_by(context):
+                outcome = await execute(pipeline, context, journal, metrics=self._metrics)
+        except asyncio.CancelledError:
+            if not claimed.cancellation.answered():
+                raise
+            outcome = Cancelled(reason=claimed.cancellation.reason or "")
         except ValueRefused as error:
             return Failed(kind=FailureKind.INVALID_OUTPUT, error=_info(error)), ()
         except StaleAttempt:
@@ -80,6 +85,7 @@ class Execution:
         except Exception as error:  # noqa: BLE001 - a run is ended or tried again, never left lying
             _log.exception("the execution itself broke")
             return decide(error, pipeline.retry, run.errors), ()
+        return outcome, journal.pending
 
     async def _defer(self, claimed: Claimed, pipeline: Pipeline[Any]) -> None:
         run = claimed.run

@@ -7,6 +7,7 @@ from uuid import UUID
 from pipelines import NodeRecord
 from storage.outcomes import NodeWrite
 from storage.records import ClaimedRun
+from worker.cancellation import Cancellation
 from worker.journal import RunJournal
 
 RunKey = tuple[UUID, int]
@@ -21,6 +22,7 @@ class Claimed:
     span_id: str
     done: dict[str, NodeRecord] = field(default_factory=dict)
     previous_span_id: str | None = None
+    cancellation: Cancellation = field(default_factory=Cancellation)
 
     @property
     def key(self) -> RunKey:
@@ -34,11 +36,14 @@ class HeldRuns:
     def __init__(self) -> None:
         self._tasks: dict[RunKey, asyncio.Task[None]] = {}
         self._journals: dict[RunKey, RunJournal] = {}
+        self._cancellations: dict[RunKey, Cancellation] = {}
         self._asked: dict[UUID, int] = {}
 
-    def add(self, key: RunKey, journal: RunJournal, task: "asyncio.Task[None]") -> None:
+    def add(self, claimed: Claimed, journal: RunJournal, task: "asyncio.Task[None]") -> None:
         """Take up a run; it is forgotten when its task ends."""
+        key = claimed.key
         self._tasks[key] = task
+        self._cancellations[key] = claimed.cancellation
         self._journals[key] = journal
         task.add_done_callback(lambda _: self._forget(key))
 
@@ -75,6 +80,12 @@ class HeldRuns:
         for task in self._tasks.values():
             task.cancel()
 
+    def request_cancel(self, key: RunKey, reason: str) -> None:
+        """Ask a run under way to end as cancelled; what is not under way here is left alone."""
+        if key in self._cancellations:
+            self._cancellations[key].request(reason)
+
     def _forget(self, key: RunKey) -> None:
         del self._tasks[key]
+        del self._cancellations[key]
         del self._journals[key]

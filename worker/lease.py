@@ -32,12 +32,14 @@ class LeaseKeeper:
         *,
         worker: str,
         seconds: float,
+        cell: bool = False,
         on_lost: Callable[[], None],
         hand_back: Callable[[UUID], Awaitable[None]],
     ) -> None:
         self._database = database
         self._worker = worker
         self._seconds = seconds
+        self._cell = cell
         self._on_lost = on_lost
         self._hand_back = hand_back
         self._lease_id: UUID | None = None
@@ -86,7 +88,9 @@ class LeaseKeeper:
         async def attempt() -> tuple[UUID, float]:
             lease_id, asked = new_id(), asyncio.get_running_loop().time()
             async with self._database.transaction(within=self._seconds / _RENEWALS) as connection:
-                await leases.open_lease(connection, lease_id=lease_id, worker=self._worker, seconds=self._seconds)
+                await leases.open_lease(
+                    connection, lease_id=lease_id, worker=self._worker, seconds=self._seconds, cell=self._cell
+                )
             return lease_id, asked
 
         lease_id, asked = await self._until_answered(attempt)

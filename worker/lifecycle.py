@@ -68,7 +68,7 @@ class Lifecycle:
             self._children = Children(worker)
         else:
             self._process = self._new_process()
-            self._process.start(name=self._boot.name, metrics_port=self._settings.worker.metrics_port)
+            self._process.start(seat=self._boot.seat, metrics_port=self._settings.worker.metrics_port)
         self._backstop = Backstop(
             self._settings,
             prefix=self._boot.name,
@@ -111,7 +111,7 @@ class Lifecycle:
         self._children = self._backstop = None
         self._process = self._new_process()
         port = child_metrics_port(self._settings, index)
-        start_child(self._process, name=self._boot.child(index), metrics_port=port)
+        start_child(self._process, seat=self._boot.child(index), metrics_port=port)
         signal.signal(STOP_CHILD, self._on_child_signal)
 
     def _on_child_signal(self, _number: int, _frame: object) -> None:

@@ -29,6 +29,7 @@ class LoopThread:
 
     A loop that is blocked can't renew the lease, and nothing in Python can interrupt what blocks it. So, armed, a loop
     that was blocked for ``blocked_limit`` seconds ends the process, having written the line that blocks to stderr.
+    ``Watchdog`` tells earlier, and more.
     """
 
     def __init__(self, *, threads: int, blocked_limit: float) -> None:

@@ -9,6 +9,7 @@ from observability.tracing.celery_spans import instrument_celery
 from pipelines import PipelineRegistry
 from settings import Settings
 from worker.handover import set_runtime
+from worker.identity import Seat
 from worker.runtime import WorkerRuntime
 
 _STOP_MARGIN = 2.5
@@ -27,7 +28,7 @@ class RunsProcess:
         self._tracing: Tracing | None = None
         self._metrics_server: MetricsServer | None = None
 
-    def start(self, *, name: str, metrics_port: int) -> None:
+    def start(self, *, seat: Seat, metrics_port: int) -> None:
         """Set up tracing, metrics and the runtime.
 
         Raises:
@@ -40,7 +41,7 @@ class RunsProcess:
         instrument_celery()
         host = self._settings.worker.metrics_host
         self._metrics_server = serve_metrics(collected, host=host, port=metrics_port)
-        self._runtime = WorkerRuntime(self._settings, self._registry, name=name, metrics=metrics)
+        self._runtime = WorkerRuntime(self._settings, self._registry, seat=seat, metrics=metrics)
         self._runtime.start()
         set_runtime(self._app, self._runtime)
 
@@ -75,14 +76,14 @@ def child_metrics_port(settings: Settings, index: int) -> int:
     return port + 1 + index if port else 0
 
 
-def start_child(process: RunsProcess, *, name: str, metrics_port: int) -> None:
+def start_child(process: RunsProcess, *, seat: Seat, metrics_port: int) -> None:
     """Start in a prefork child, where an exception would only be logged by Celery: so it ends the child instead."""
     try:
         try:
-            process.start(name=name, metrics_port=metrics_port)
+            process.start(seat=seat, metrics_port=metrics_port)
         except MetricsPortError as error:
             _log.error("this child has no /metrics", error=str(error))
-            process.start(name=name, metrics_port=0)
+            process.start(seat=seat, metrics_port=0)
     except Exception:  # noqa: BLE001 - a child without a runtime would take messages and run nothing
         _log.exception("a worker child could not start")
         os._exit(1)

@@ -105,7 +105,7 @@ class Processing:
         running = self._execution.run(claimed, journal, pipeline=pipeline, message=message)
         task = asyncio.get_running_loop().create_task(running, name=f"run:{claimed.run.run_id}")
         task.add_done_callback(self._ended)
-        self._held.add(claimed.key, journal, task)
+        self._held.add(claimed, journal, task)
         return task
 
     def _ended(self, task: "asyncio.Task[None]") -> None:

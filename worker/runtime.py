@@ -9,20 +9,26 @@ from observability.metrics import Metrics, SlotState
 from pipelines import PipelineRegistry
 from settings import Settings
 from storage.engine import DatabaseUnavailable
+from storage.leases import Cell
+from worker.cancelling import Cancelling
 from worker.claiming import Claims
 from worker.database import Database
 from worker.execution import Execution
 from worker.giving_back import GivingBack
 from worker.held import HeldRuns
+from worker.identity import Seat
 from worker.lease import LeaseKeeper
 from worker.loop import LoopThread
 from worker.message import Message
+from worker.predecessor import bury_predecessors
 from worker.processing import Processing
 from worker.slots import Slots
+from worker.watchdog import Watchdog
 from worker.writes import Writes
 
 _CANCEL_SECONDS: Final = 0.5
 _START_SECONDS: Final = 10.0
+_NOTICE: Final = 0.25
 
 _log = get_logger(__name__)
 
@@ -33,11 +39,11 @@ class WorkerRuntime:
     Made in the process that uses it, after any fork. The methods without a loop of their own are for Celery's threads.
     """
 
-    def __init__(self, settings: Settings, registry: PipelineRegistry, *, name: str, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, registry: PipelineRegistry, *, seat: Seat, metrics: Metrics) -> None:
         self._settings = settings.worker
         self._database_settings = settings.database
         self._registry = registry
-        self._name = name
+        self._seat = seat
         self._metrics = metrics
         self._loop = LoopThread(threads=settings.worker.slots, blocked_limit=settings.worker.blocked_limit)
         self._stopping: asyncio.Task[None] | None = None
@@ -84,8 +90,9 @@ class WorkerRuntime:
         self._giving_back = GivingBack(self._lease_database, self._metrics)
         self._keeper = LeaseKeeper(
             self._lease_database,
-            worker=self._name,
+            worker=self._seat.name,
             seconds=worker.lease,
+            cell=worker.cell,
             on_lost=self._held.cancel,
             hand_back=self._giving_back.lease,
         )
@@ -100,9 +107,23 @@ class WorkerRuntime:
             acknowledge_after=worker.acknowledge_after,
         )
         self._loop.arm()
+        self._watchdog = Watchdog(
+            after=worker.blocked_limit * _NOTICE, limit=worker.blocked_limit, metrics=self._metrics
+        )
+        self._watchdog.start()
         self._writes.start()
         self._keeper.start()
         self._strays = asyncio.get_running_loop().create_task(self._find_strays(), name="strays")
+        cancelling = Cancelling(self._database, self._keeper, self._held)
+        self._cancels = asyncio.get_running_loop().create_task(cancelling.watch(), name="cancels")
+        self._burying = asyncio.get_running_loop().create_task(self._bury(), name="predecessors")
+
+    async def _bury(self) -> None:
+        cell = Cell(queue=self._settings.cell_queue, deaths=self._settings.cell_deaths)
+        try:
+            await bury_predecessors(self._seat, database=self._database, cell=cell, metrics=self._metrics)
+        except Exception:  # noqa: BLE001 - what it leaves ends with its lease
+            _log.exception("a dead child's lease was not ended; it ends by itself")
 
     def _slots(self) -> Slots:
         queue = ",".join(self._settings.queues)
@@ -132,6 +153,8 @@ class WorkerRuntime:
             self._processing.close()
             await self._let_runs_end()
             self._strays.cancel()
+            self._cancels.cancel()
+            self._burying.cancel()
             await self._give_back()
         except Exception:  # noqa: BLE001 - whatever it is, the process must get out
             _log.exception("the stop went wrong; the lease answers for the runs")
@@ -175,6 +198,7 @@ class WorkerRuntime:
                 _log.exception("looking for stray runs went wrong; it is tried again")
 
     async def _close(self) -> None:
+        self._watchdog.stop()
         self._keeper.close()
         await self._writes.close()
         await self._database.close()

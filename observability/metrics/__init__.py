@@ -10,6 +10,7 @@ from observability.metrics.exposition import (
     serve_metrics,
 )
 from observability.metrics.labels import (
+    AccountState,
     DropReason,
     EventOutcome,
     NodeOutcome,
@@ -21,6 +22,7 @@ from observability.metrics.labels import (
 )
 
 __all__ = [
+    "AccountState",
     "DropReason",
     "EventOutcome",
     "Metrics",

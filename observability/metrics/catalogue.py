@@ -6,7 +6,15 @@ import prometheus_client
 from prometheus_client import CollectorRegistry
 
 from observability.metrics.families import Counter, Declaration, Gauge, Histogram, no_labels
-from observability.metrics.labels import DropReason, EventOutcome, NodeOutcome, QueueState, RunOutcome, SlotState
+from observability.metrics.labels import (
+    AccountState,
+    DropReason,
+    EventOutcome,
+    NodeOutcome,
+    QueueState,
+    RunOutcome,
+    SlotState,
+)
 
 HTTP_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 WORK_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
@@ -35,6 +43,10 @@ def _node(*, pipeline: str, node: str, outcome: NodeOutcome) -> tuple[str, ...]:
     return (pipeline, node, outcome)
 
 
+def _pipeline_node(*, pipeline: str, node: str) -> tuple[str, ...]:
+    return (pipeline, node)
+
+
 def _queue(*, queue: str) -> tuple[str, ...]:
     return (queue,)
 
@@ -45,6 +57,10 @@ def _queue_state(*, queue: str, state: QueueState) -> tuple[str, ...]:
 
 def _slots(*, queue: str, state: SlotState) -> tuple[str, ...]:
     return (queue, state)
+
+
+def _account(*, state: AccountState) -> tuple[str, ...]:
+    return (state,)
 
 
 def _reason(*, reason: DropReason) -> tuple[str, ...]:
@@ -105,6 +121,11 @@ class Metrics:
         "Writes refused because the run's attempt had passed to another worker.",
         no_labels,
     )
+    loop_blocked = Counter(
+        "throughline_loop_blocked_total",
+        "Times that a node kept a worker's event loop from its turn for a quarter of the limit.",
+        _pipeline_node,
+    )
     worker_slots = Gauge("throughline_worker_slots", "A worker process's slots for runs: used, and in total.", _slots)
 
     queue_depth = Gauge("throughline_queue_depth", "Unfinished runs, as PostgreSQL tells.", _queue_state)
@@ -113,6 +134,12 @@ class Metrics:
     )
     dead_runs = Gauge("throughline_dead_runs", "Failed runs that nobody has replayed.", no_labels)
     unrouted_events = Gauge("throughline_unrouted_events", "Events that no pipeline takes.", no_labels)
+    accounting_runs = Gauge(
+        "throughline_accounting_runs",
+        "The account of runs: accepted and final ever, open now, removed of the final; difference is accepted - final "
+        "- open, and anything but 0 is a fault.",
+        _account,
+    )
     leases_expired = Counter(
         "throughline_leases_expired_total", "Leases of worker processes that ended without being given back.", no_labels
     )

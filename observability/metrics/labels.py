@@ -46,6 +46,16 @@ class QueueState(StrEnum):
     RUNNING = "running"
 
 
+class AccountState(StrEnum):
+    """The sides of the account of runs, and what is left between them."""
+
+    ACCEPTED = "accepted"
+    FINAL = "final"
+    OPEN = "open"
+    REMOVED = "removed"
+    DIFFERENCE = "difference"
+
+
 class SlotState(StrEnum):
     """A worker process's slots: those in use, and all of them."""
 

@@ -19,6 +19,7 @@ from observability import attributes as key
 from observability.metrics import method_label
 from observability.redaction import redact_text
 from observability.tracing.provider import CURRENT
+from observability.tracing.trace_context import LinkReason, links_to
 
 Attributes = Mapping[str, str | int | float | bool]
 
@@ -91,6 +92,18 @@ def accept_span(
     """Begin the span in which an event is taken in; what the event's later spans are children of."""
     attributes = {key.EVENT_ID: str(event_id), key.EVENT_TYPE: event_type, key.TENANT: tenant}
     return _begin("accept", SpanKind.INTERNAL, attributes, context=context, start_time=start_time)
+
+
+def replay_span(
+    run_id: UUID | str, *, event_id: UUID | str, pipeline: str, tenant: str, origin: str | None
+) -> ActiveSpan:
+    """Begin the span in which a run is made that repeats another; what the new run's later spans are children of.
+
+    It begins a trace, linked to ``origin``, the traceparent of what is repeated.
+    """
+    attributes = {key.RUN_ID: str(run_id), key.EVENT_ID: str(event_id), key.PIPELINE: pipeline, key.TENANT: tenant}
+    links = links_to([origin], reason=LinkReason.REPLAY_OF)
+    return _begin("replay", SpanKind.INTERNAL, attributes, context=Context(), links=links)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

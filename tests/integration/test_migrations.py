@@ -82,7 +82,7 @@ def test_a_migration_that_cannot_get_its_lock_changes_nothing(empty: DatabaseSet
         connection = await asyncpg.connect(empty.url.get_secret_value())
         transaction = connection.transaction()
         await transaction.start()
-        await connection.execute("LOCK TABLE events IN ACCESS SHARE MODE")
+        await connection.execute("LOCK TABLE runs IN ACCESS SHARE MODE")
         try:
             with pytest.raises(Exception, match="lock timeout") as caught:
                 await asyncio.to_thread(downgrade, empty, "base")
@@ -102,6 +102,14 @@ def test_a_database_of_a_newer_release_is_left_alone(empty: DatabaseSettings) ->
     assert asyncio.run(schema_state(empty)) is SchemaState.NEWER
     with pytest.raises(MigrationError, match="newer release"):
         upgrade(empty)
+
+
+def test_a_long_history_does_not_put_off_vacuuming_the_hot_tables(empty: DatabaseSettings) -> None:
+    options = "SELECT relname FROM pg_class WHERE reloptions::text LIKE '%autovacuum_vacuum_scale_factor%'"
+    upgrade(empty)
+    assert {row[0] for row in execute(empty, options)} == {"runs", "attempts", "node_results", "events"}
+    downgrade(empty, "0001")
+    assert execute(empty, options) == []
 
 
 def test_tenant_leads_every_key() -> None:

@@ -1,9 +1,13 @@
 """Pipelines for tests of real workers; what a node does is told by the event's data."""
 
 import asyncio
+import ctypes
 import os
+import re
 import signal
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -19,6 +23,8 @@ class Probe(EventSchema):
     sleep: float = 0.0
     fail_attempts: int = 0
     number: int = 0
+    how: str = "kill"
+    die_attempts: int = 1
 
 
 class Called(BaseModel):
@@ -94,14 +100,29 @@ class Block(Node[Called]):
         return called
 
 
+def _exhaust_memory() -> None:
+    raise MemoryError
+
+
+_DEATHS: dict[str, Callable[[], object]] = {
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "exit": lambda: os._exit(3),
+    "segfault": lambda: ctypes.string_at(0),
+    "regex": lambda: re.match(r"(a+)+$", "a" * 60 + "b"),
+    "block": lambda: time.sleep(600),
+    "memory_error": _exhaust_memory,
+    "system_exit": lambda: sys.exit(3),
+}
+
+
 class Die(Node[Called]):
-    """Kills its process at the first attempt."""
+    """Kills its process at as many attempts as the event says, in the way that it says."""
 
     async def run(self, ctx: TaskContext[Probe]) -> Called:
-        """Tell, and die once."""
+        """Tell, and die."""
         called = tell(ctx)
-        if ctx.attempt == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if ctx.attempt <= ctx.data.die_attempts:
+            _DEATHS[ctx.data.how]()
         return called
 
 

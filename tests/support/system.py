@@ -101,6 +101,17 @@ class System:
             name, ready=f"http://127.0.0.1:{port}/metrics", THROUGHLINE_WORKER_METRICS_PORT=port, **settings
         )
 
+    def start_cell(self, **settings: str) -> ProcessService:
+        """Start the cell and wait until its child serves its metrics."""
+        port = free_port()
+        return self.start(
+            "worker-cell",
+            ready=f"http://127.0.0.1:{port + 1}/metrics",
+            THROUGHLINE_WORKER_METRICS_PORT=str(port),
+            THROUGHLINE_WORKER_CELL="true",
+            **settings,
+        )
+
     def post(self, event: Mapping[str, Any], **headers: str) -> dict[str, Any]:
         """POST an event that must be accepted; return the answer."""
         response = httpx.post(f"{self.api_url}/events", json=dict(event), headers=headers, timeout=10, trust_env=False)

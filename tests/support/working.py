@@ -142,6 +142,18 @@ class Workshop:
         await until(ready, what="the worker consumes", seconds=30.0)
         return worker
 
+    async def cell(self, **settings: str) -> Worker:
+        """Start the cell and wait until it consumes."""
+        return await self.worker(THROUGHLINE_WORKER_CELL="true", **settings)
+
+    async def relay(self, **settings: str) -> Worker:
+        """Start a relay and wait until it works."""
+        relay = self.start(
+            [sys.executable, "-m", "throughline", "relay"], THROUGHLINE_RELAY_METRICS_PORT="0", **settings
+        )
+        await until(lambda: relay.logged("relay started"), what="the relay works", seconds=30.0)
+        return relay
+
     async def store(self, pipeline: str, count: int = 1, *, version: int = 1, **options: Any) -> list[Sent]:
         """Do the API's part: store events, each with a run of ``pipeline``."""
         traceparents = options.pop("traceparents", [None] * count)

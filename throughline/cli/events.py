@@ -20,7 +20,8 @@ Url = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print the API's own answer.")]
 
 
-def _client(url: str | None) -> "Client":
+def client_of(url: str | None) -> "Client":
+    """Return a client of the API at ``url``, or where the settings say it is."""
     from throughline.client import Client
 
     api = load_settings().api
@@ -45,7 +46,7 @@ def send(  # noqa: PLR0913 - an event has this many sides
     from throughline.samples import read_samples
 
     bad = 0
-    with _client(url) as client:
+    with client_of(url) as client:
         for sample in read_samples(path, kind=kind):
             defaults = {"source": source, "subject": subject}
             event = {key: value for key, value in defaults.items() if value} | dict(sample.event)
@@ -84,7 +85,7 @@ def list_(  # noqa: PLR0913 - each filter of the API
     as_json: AsJson = False,
 ) -> None:
     """List events, newest first."""
-    with _client(url) as client:
+    with client_of(url) as client:
         found = list(
             client.events(
                 limit=limit, type=kind, source=source, status=status, pipeline=pipeline, after=after, before=before
@@ -111,7 +112,7 @@ def show(
     """Show one event: its runs, their attempts, and the timeline of their nodes."""
     from throughline.cli.timeline import show_event
 
-    with _client(url) as client:
+    with client_of(url) as client:
         event = client.event(event_id)
     if as_json:
         typer.echo(json.dumps(event))

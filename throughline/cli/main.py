@@ -5,7 +5,7 @@ import typer
 
 from events import ThroughlineError
 from settings import SettingsError
-from throughline.cli import events, look, run, stack
+from throughline.cli import audit, chaos, events, look, run, runs, stack
 from throughline.cli.output import say_error
 
 app = typer.Typer(
@@ -17,9 +17,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (stack, run, look):
+for module in (stack, run, look, audit, chaos):
     module.register(app)
+events.app.command("replay")(runs.replay_event)
 app.add_typer(events.app, name="events")
+app.add_typer(runs.app, name="runs")
 app.add_typer(look.pipelines, name="pipelines")
 
 

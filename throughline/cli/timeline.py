@@ -22,6 +22,11 @@ def show_event(event: dict[str, Any]) -> None:
         _show_run(run, received=_time(event["received_at"]))
 
 
+def show_run(run: dict[str, Any]) -> None:
+    """Print the timeline of one run, from when it was made."""
+    _show_run(run, received=_time(run["created_at"]))
+
+
 def _show_run(run: dict[str, Any], *, received: datetime) -> None:
     whole = (_time(run["finished_at"]) - received).total_seconds() if run["finished_at"] else None
     took = f" in {duration(whole)}" if whole is not None else ""
@@ -45,6 +50,9 @@ def _steps(run: dict[str, Any], *, received: datetime) -> Iterator[tuple[str, st
     def since(text: str) -> float:
         return max((_time(text) - received).total_seconds(), 0.0)
 
+    for node in run["nodes"]:
+        if not node["attempt"]:
+            yield f"  {node['node']}, taken over", node["status"], 0.0, 0.0
     if run["attempts"]:
         yield "  queued", "", 0.0, since(run["attempts"][0]["started_at"])
     for attempt in run["attempts"]:

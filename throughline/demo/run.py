@@ -28,7 +28,7 @@ def run_demo(settings: Settings, *, events: Path | None, timeout: float) -> int:
     home = Path(tempfile.mkdtemp(prefix="throughline-demo-"))
     try:
         with DataFolder(home) as folder, Supervisor(on_exit=OnExit.FAIL, report=show_progress) as supervisor:
-            _heading("Starting PostgreSQL, Redis, API, relay, worker and Flower")
+            _heading("Starting PostgreSQL, Redis, API, relay, worker, cell and Flower")
             stack = LocalStack(settings, StackPlan(free_ports=True), folder=folder)
             stack.start(supervisor, say=lambda text: console.print(f"  {text}", style="dim"))
             with Client(stack.api_url) as client:

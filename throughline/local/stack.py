@@ -1,3 +1,4 @@
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from throughline.supervision import ProcessService, Supervisor, http_ok
 
 _ROOT = Path(__file__).parents[2]
 _STOP_MARGIN = 5.0
+_CELL_PORTS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +35,7 @@ class StackPlan:
 
 
 class LocalStack:
-    """PostgreSQL, Redis, API, relay, workers and Flower under one supervisor; a server with a URL is only used."""
+    """PostgreSQL, Redis, API, relay, workers, cell and Flower under one supervisor; one with a URL is only used."""
 
     def __init__(self, settings: Settings, plan: StackPlan, *, folder: DataFolder) -> None:
         self._plan = plan
@@ -116,19 +118,39 @@ class LocalStack:
             processes.append(
                 self._process(
                     "worker" if self._plan.workers == 1 else f"worker-{number + 1}",
-                    ready=_metrics_url(worker.metrics_host, port),
+                    ready=_worker_url(worker.metrics_host, port, prefork=worker.pool == "prefork"),
                     grace=worker.stop_grace,
                     THROUGHLINE_WORKER_METRICS_PORT=str(port),
                 )
             )
+        processes.append(self._cell())
         processes.append(self._process("flower", ready=f"{flower_url}/healthcheck"))
         return processes
 
-    def _process(self, name: str, *, ready: str | None, grace: float = 5.0, **variables: str) -> ProcessService:
-        command = name.partition("-")[0]
+    def _cell(self) -> ProcessService:
+        """The process that takes the runs under whom others died; what is set for the workers is not for it."""
+        worker = self.settings.worker
+        port = worker.metrics_port + _ports_per_worker(self.settings) * self._plan.workers if worker.metrics_port else 0
+        return self._process(
+            "cell",
+            command="worker",
+            ready=_worker_url(worker.metrics_host, port, prefork=True),
+            grace=worker.stop_grace,
+            THROUGHLINE_WORKER_CELL="true",
+            THROUGHLINE_WORKER_POOL="prefork",
+            THROUGHLINE_WORKER_CONCURRENCY="1",
+            THROUGHLINE_WORKER_SLOTS="1",
+            THROUGHLINE_WORKER_PREFETCH_MULTIPLIER="1",
+            THROUGHLINE_WORKER_QUEUES=json.dumps([worker.cell_queue]),
+            THROUGHLINE_WORKER_METRICS_PORT=str(port),
+        )
+
+    def _process(
+        self, name: str, *, ready: str | None, command: str | None = None, grace: float = 5.0, **variables: str
+    ) -> ProcessService:
         return ProcessService(
             name,
-            [sys.executable, "-m", "throughline", command],
+            [sys.executable, "-m", "throughline", command or name.partition("-")[0]],
             logs=self._folder.logs,
             env=self._environment() | variables,
             ready=http_ok(ready) if ready else None,
@@ -176,11 +198,16 @@ def _free_range(workers: int, settings: Settings) -> int:
     """Return the first of enough free ports in a row."""
     from throughline.embedded import port_is_free  # noqa: PLC0415 - only the demo and tests come here
 
-    wanted = workers * _ports_per_worker(settings)
+    wanted = workers * _ports_per_worker(settings) + _CELL_PORTS
     while True:
         first = free_port()
         if all(port_is_free(port) for port in range(first, first + wanted)):
             return first
+
+
+def _worker_url(host: str, port: int, *, prefork: bool) -> str | None:
+    """With prefork the children have the metrics, the first of them on the next port."""
+    return _metrics_url(host, port + 1 if prefork and port else port)
 
 
 def _metrics_url(host: str, port: int) -> str | None:

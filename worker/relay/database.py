@@ -6,7 +6,7 @@ from settings import DatabaseSettings
 from storage.bounded import Connection
 from storage.engine import DatabaseUnavailable, create_engine, transaction
 
-_CONNECTIONS = 5
+_CONNECTIONS = 7
 _MARGIN = 2.0
 
 

@@ -9,7 +9,9 @@ from observability.logs import get_logger, limit_rate
 from observability.metrics import Metrics, null_metrics
 from settings import Settings
 from storage.engine import is_unavailable
+from storage.leases import Cell
 from storage.wake import WakeListener
+from worker.relay.accounting import Accounting
 from worker.relay.backoff import Backoff
 from worker.relay.database import Database
 from worker.relay.gauges import Gauges
@@ -17,6 +19,7 @@ from worker.relay.marker import Marker
 from worker.relay.publisher import Publisher
 from worker.relay.publishing import Publishing
 from worker.relay.rescue import Rescue
+from worker.relay.retention import Retention
 
 _LISTEN_SECONDS: Final = 2.0
 _KEEP_SECONDS: Final = 1.0
@@ -39,15 +42,23 @@ class Relay:
         self._publisher = Publisher(app, metrics=metrics)
         self._marker = Marker(settings.redis)
         self._publishing = Publishing(
-            settings.relay, database=self._database, publisher=self._publisher, marker=self._marker, metrics=metrics
+            settings.relay,
+            database=self._database,
+            publisher=self._publisher,
+            marker=self._marker,
+            metrics=metrics,
+            singly=settings.worker.cell_queue,
         )
         self._rescue = Rescue(
             database=self._database,
             lease=settings.worker.lease,
+            cell=Cell(queue=settings.worker.cell_queue, deaths=settings.worker.cell_deaths),
             interval=settings.relay.poll_interval,
             metrics=metrics,
         )
         self._gauges = Gauges(database=self._database, metrics=metrics)
+        self._accounting = Accounting(database=self._database, metrics=metrics)
+        self._retention = Retention(settings.retention, database=self._database)
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._listener = WakeListener(settings.database, application="relay-listen", on_wake=self._wake.set)
@@ -65,6 +76,8 @@ class Relay:
             "keep": self._keep_step,
             "listen": self._listen_step,
             "measure": self._gauges.run_once,
+            "account": self._accounting.run_once,
+            "remove": self._retention.run_once,
         }
         tasks = [asyncio.create_task(self._repeat(name, step), name=f"relay-{name}") for name, step in steps.items()]
         try:

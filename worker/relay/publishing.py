@@ -47,17 +47,26 @@ class Publishing:
     """Moves what is due from PostgreSQL to Redis, a pass at a time.
 
     A pass takes due runs, commits, and only then talks to Redis: what dies in between is taken again when the taking's
-    lease ends, and sent twice rather than never. While Redis is down nothing is taken.
+    lease ends, and sent twice rather than never. While Redis is down nothing is taken. Runs of the queue ``singly``
+    get a message each.
     """
 
     def __init__(
-        self, settings: RelaySettings, *, database: Database, publisher: Publisher, marker: Marker, metrics: Metrics
+        self,
+        settings: RelaySettings,
+        *,
+        database: Database,
+        publisher: Publisher,
+        marker: Marker,
+        metrics: Metrics,
+        singly: str | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
         self._publisher = publisher
         self._marker = marker
         self._metrics = metrics
+        self._singly = singly
         self._redis = Backoff(first=0.1, longest=2.0)
         self._full = Backoff(first=_FULL_FIRST, longest=min(_FULL_LONGEST, settings.poll_interval))
         self._ledger = Ledger(age=min(5.0, settings.take_lease / 3))
@@ -136,7 +145,7 @@ class Publishing:
         size = message_size(
             len(take.runs) + take.sent_before + (self._settings.take_max if take.more else 0),
             single_below=self._settings.single_below,
-            max_runs=self._settings.message_max_runs,
+            max_runs=1 if queue == self._singly else self._settings.message_max_runs,
         )
         delivery = await self._publisher.send(list(split(take.runs, size=size)))
         self._ledger.add(queue, _part(take.taken, delivery.sent), since=began)

@@ -1,16 +1,14 @@
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from events import AttemptOutcome
 from observability.logs import get_logger
-from observability.metrics import Metrics, RunOutcome
-from observability.tracing import RunIds, context_from, emit_run_span, trace_id_of
+from observability.metrics import Metrics
+from observability.tracing import trace_id_of
 from storage import leases
-from storage.leases import FreedRun
+from storage.leases import Cell, FreedRun
+from worker.freed import tell_of_deaths
 from worker.relay.database import Database
 
 _SWEEP_SECONDS: Final = 5.0
@@ -47,8 +45,9 @@ class OutageGate:
 class Rescue:
     """Makes the runs of worker processes that are gone due again."""
 
-    def __init__(self, *, database: Database, lease: float, interval: float, metrics: Metrics) -> None:
+    def __init__(self, *, database: Database, lease: float, cell: Cell, interval: float, metrics: Metrics) -> None:
         self._database = database
+        self._cell = cell
         self._metrics = metrics
         self._gate = OutageGate(lease, interval=interval)
         self._swept = 0.0
@@ -88,38 +87,11 @@ class Rescue:
 
     async def _free(self, lease_ids: Mapping[UUID, str] | Iterable[UUID]) -> list[FreedRun]:
         async with self._database.transaction() as connection:
-            freed = await leases.free_runs(connection, list(lease_ids), died=True)
-        for pipeline, runs in Counter(run.pipeline for run in freed).items():
-            self._metrics.runs.labels(pipeline=pipeline, outcome=RunOutcome.RESCUED).inc(runs)
-        for run in freed:
-            _emit_span(run)
+            freed = await leases.free_runs(connection, list(lease_ids), died=True, cell=self._cell)
+        tell_of_deaths(freed, self._metrics)
         return freed
 
     def _tell(self, worker: str | None, freed: list[FreedRun]) -> None:
         traces = [found for run in freed[:_MOST_TRACE_IDS] if (found := trace_id_of(run.traceparent))]
         what = "a worker's lease ended" if worker else "runs of an ended lease were left behind"
         _log.warning(f"{what}; its runs are queued again", worker=worker, runs=len(freed), trace_ids=traces)
-
-
-def _emit_span(run: FreedRun) -> None:
-    """The process that made the try's span took it along when it died; its nodes' spans would be orphans."""
-    if run.span_id is None or run.started_at is None or run.finished_at is None:
-        return
-    emit_run_span(
-        RunIds(
-            run_id=run.run_id,
-            event_id=run.event_id,
-            event_type=run.event_type,
-            pipeline=run.pipeline,
-            attempt=run.attempt,
-            queue=run.queue,
-        ),
-        context=context_from(run.traceparent),
-        span_id=run.span_id,
-        times=(_nanoseconds(run.started_at), _nanoseconds(run.finished_at)),
-        outcome=AttemptOutcome.LOST,
-    )
-
-
-def _nanoseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1_000_000) * 1000

@@ -1,0 +1,241 @@
+"""Making runs that repeat others. A run is repeated once; who wants it again repeats its replay."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import DateTime, Integer, Text, TypeEngine, Uuid
+
+from events import FailureKind
+from storage.sql import typed
+
+# Replays of one event take turns at its row: the statement that follows sees what the one before has made.
+_TURN = typed(
+    "SELECT event_id FROM events WHERE tenant = :tenant AND event_id = :event_id FOR NO KEY UPDATE",
+    tenant=Text(),
+    event_id=Uuid(),
+)
+
+_DEAD = """
+    SELECT r.run_id, r.event_id, r.pipeline, coalesce(r.traceparent, e.traceparent) AS traceparent
+    FROM runs r JOIN events e ON e.tenant = r.tenant AND e.event_id = r.event_id
+    WHERE r.tenant = :tenant AND r.status = 'failed' AND r.pipeline = ANY(:pipelines)
+      AND (:type IS NULL OR e.type = :type)
+      AND (:kind IS NULL OR r.failure_kind = :kind)
+      AND (:after IS NULL OR r.finished_at >= :after)
+      AND (:before IS NULL OR r.finished_at < :before)
+      AND NOT EXISTS (
+          SELECT FROM runs n WHERE n.tenant = r.tenant AND n.event_id = r.event_id AND n.replay_of = r.run_id
+      )
+"""
+
+_FILTER_TYPES: dict[str, TypeEngine[Any]] = {
+    "tenant": Text(),
+    "pipelines": ARRAY(Text),
+    "type": Text(),
+    "kind": Text(),
+    "after": DateTime(timezone=True),
+    "before": DateTime(timezone=True),
+}
+
+_COUNT = typed(f"SELECT count(*) FROM ({_DEAD}) AS dead", **_FILTER_TYPES)  # noqa: S608 - this module's own text
+
+_SAMPLE = typed(f"{_DEAD} ORDER BY r.run_id LIMIT :most", most=Integer(), **_FILTER_TYPES)
+
+_TAKE = typed(
+    f"{_DEAD} ORDER BY r.event_id, r.run_id LIMIT :most FOR NO KEY UPDATE OF e SKIP LOCKED",
+    most=Integer(),
+    **_FILTER_TYPES,
+)
+
+# Attempt 0 is the one before the first: results that the run was given.
+_REPLAY = typed(
+    """
+    WITH asked AS (
+        SELECT * FROM unnest(:origins, :run_ids, :versions, :queues, :traceparents)
+            AS t(origin, run_id, version, queue, traceparent)
+    ), made AS (
+        INSERT INTO runs
+            (tenant, run_id, event_id, pipeline, pipeline_version, queue, reason, traceparent, replay_of, replay_from)
+        SELECT o.tenant, asked.run_id, o.event_id, o.pipeline, asked.version, asked.queue, 'replayed',
+               asked.traceparent, o.run_id, :node
+        FROM asked JOIN runs o ON o.tenant = :tenant AND o.run_id = asked.origin
+        WHERE o.finished_at IS NOT NULL AND NOT EXISTS (
+            SELECT FROM runs n WHERE n.tenant = o.tenant AND n.event_id = o.event_id AND n.replay_of = o.run_id
+        )
+        RETURNING tenant, run_id, replay_of
+    ), kept AS (
+        INSERT INTO node_results
+            (tenant, run_id, node, item, attempt, status, output, error, started_at, duration_seconds, span_id)
+        SELECT made.tenant, made.run_id, n.node, n.item, 0, n.status, n.output, n.error, n.started_at,
+               n.duration_seconds, n.span_id
+        FROM made JOIN node_results n ON n.tenant = made.tenant AND n.run_id = made.replay_of
+        WHERE n.status = 'succeeded' AND n.node = ANY(:kept)
+    ), counted AS (
+        INSERT INTO run_deltas (tenant, accepted) SELECT tenant, count(*) FROM made GROUP BY tenant
+    )
+    SELECT run_id, replay_of FROM made
+    """,
+    tenant=Text(),
+    origins=ARRAY(Uuid),
+    run_ids=ARRAY(Uuid),
+    versions=ARRAY(Integer),
+    queues=ARRAY(Text),
+    traceparents=ARRAY(Text),
+    node=Text(),
+    kept=ARRAY(Text),
+)
+
+_ROUTE = typed(
+    """
+    WITH made AS (
+        INSERT INTO runs (tenant, run_id, event_id, pipeline, pipeline_version, queue, reason, traceparent)
+        SELECT e.tenant, t.run_id, e.event_id, t.pipeline, t.version, t.queue, 'replayed', t.traceparent
+        FROM unnest(:run_ids, :pipelines, :versions, :queues, :traceparents)
+            AS t(run_id, pipeline, version, queue, traceparent)
+        JOIN events e ON e.tenant = :tenant AND e.event_id = :event_id
+        RETURNING tenant
+    )
+    INSERT INTO run_deltas (tenant, accepted) SELECT tenant, count(*) FROM made GROUP BY tenant
+    """,
+    tenant=Text(),
+    event_id=Uuid(),
+    run_ids=ARRAY(Uuid),
+    pipelines=ARRAY(Text),
+    versions=ARRAY(Integer),
+    queues=ARRAY(Text),
+    traceparents=ARRAY(Text),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadFilter:
+    """Which failed runs to repeat; None does not filter. ``pipelines`` are those that may be repeated at all.
+
+    ``after`` and ``before`` bound the time they failed, half-open.
+    """
+
+    pipelines: tuple[str, ...]
+    type: str | None = None
+    failure_kind: FailureKind | None = None
+    after: datetime | None = None
+    before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadRun:
+    """A failed run that nothing repeats yet; ``traceparent`` is of its trace."""
+
+    run_id: UUID
+    event_id: UUID
+    pipeline: str
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """A run to be made in the place of ``origin``."""
+
+    origin: UUID
+    run_id: UUID
+    pipeline_version: int
+    queue: str
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRoute:
+    """A run to be made of an event for a pipeline that has not seen it."""
+
+    run_id: UUID
+    pipeline: str
+    pipeline_version: int
+    queue: str
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class From:
+    """Where replays begin: at ``node``, with the results of the ``kept`` nodes taken over."""
+
+    node: str | None = None
+    kept: frozenset[str] = field(default_factory=frozenset)
+
+
+async def take_turn(connection: AsyncConnection, *, tenant: str, event_id: UUID) -> bool:
+    """Wait until no other transaction makes replays of the event; False if there is no such event."""
+    rows = await connection.execute(_TURN, {"tenant": tenant, "event_id": event_id})
+    return rows.first() is not None
+
+
+async def count_dead(connection: AsyncConnection, *, tenant: str, matching: DeadFilter) -> int:
+    """Count the failed runs that nothing repeats yet."""
+    return int((await connection.execute(_COUNT, _filter(tenant, matching))).scalar_one())
+
+
+async def sample_dead(connection: AsyncConnection, *, tenant: str, matching: DeadFilter, most: int) -> list[DeadRun]:
+    """List up to ``most`` of the failed runs that nothing repeats yet, the oldest."""
+    rows = await connection.execute(_SAMPLE, _filter(tenant, matching) | {"most": most})
+    return [DeadRun(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public way to a row as a mapping
+
+
+async def take_dead(connection: AsyncConnection, *, tenant: str, matching: DeadFilter, most: int) -> list[DeadRun]:
+    """List up to ``most`` of them and take the turn at their events; those that others are at are left out."""
+    rows = await connection.execute(_TAKE, _filter(tenant, matching) | {"most": most})
+    return [DeadRun(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public way to a row as a mapping
+
+
+async def replay_runs(
+    connection: AsyncConnection, *, tenant: str, replays: Sequence[Replay], begin: From | None = None
+) -> dict[UUID, UUID]:
+    """Make the replays, due at once; answer with the new run's id by its origin's.
+
+    Origins that have not ended, or that something repeats already, are left out. The caller has the turn at their
+    events.
+    """
+    begin = begin or From()
+    rows = await connection.execute(
+        _REPLAY,
+        {
+            "tenant": tenant,
+            "origins": [replay.origin for replay in replays],
+            "run_ids": [replay.run_id for replay in replays],
+            "versions": [replay.pipeline_version for replay in replays],
+            "queues": [replay.queue for replay in replays],
+            "traceparents": [replay.traceparent for replay in replays],
+            "node": begin.node,
+            "kept": sorted(begin.kept),
+        },
+    )
+    return {row.replay_of: row.run_id for row in rows}
+
+
+async def route_again(connection: AsyncConnection, *, tenant: str, event_id: UUID, routes: Sequence[NewRoute]) -> None:
+    """Make runs of an event for pipelines that have none of it. The caller has the turn at the event."""
+    await connection.execute(
+        _ROUTE,
+        {
+            "tenant": tenant,
+            "event_id": event_id,
+            "run_ids": [route.run_id for route in routes],
+            "pipelines": [route.pipeline for route in routes],
+            "versions": [route.pipeline_version for route in routes],
+            "queues": [route.queue for route in routes],
+            "traceparents": [route.traceparent for route in routes],
+        },
+    )
+
+
+def _filter(tenant: str, matching: DeadFilter) -> dict[str, object]:
+    return {
+        "tenant": tenant,
+        "pipelines": list(matching.pipelines),
+        "type": matching.type,
+        "kind": matching.failure_kind.value if matching.failure_kind else None,
+        "after": matching.after,
+        "before": matching.before,
+    }

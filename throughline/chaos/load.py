@@ -1,0 +1,124 @@
+import asyncio
+import itertools
+import random
+import time
+from typing import Final
+
+import httpx
+
+from throughline.chaos.background import Background
+from throughline.chaos.ledger import Answer, Ledger, Sent
+
+NORMAL: Final = "normal"
+_TIMEOUT: Final = 10.0
+_MOST_OPEN: Final = 400
+_TICK: Final = 0.05
+_TRIES: Final = 20
+_STORED: Final = frozenset({200, 202})
+
+
+class Load:
+    """Sends events at a steady rate whatever the answers, and writes every answer into the ledger.
+
+    Half of the clients send an event again under the same id when it wasn't answered by 202, the others give up.
+    """
+
+    def __init__(self, background: Background, url: str, *, ledger: Ledger, effects: str, seed: int) -> None:
+        self.rate = 0.0
+        self.phase = NORMAL
+        self.ledger = ledger
+        self._background = background
+        self._url = url
+        self._effects = effects
+        self._random = random.Random(seed)  # noqa: S311 - repeatable, not secret
+        self._numbers = itertools.count(1)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._http: httpx.AsyncClient | None = None
+        self._ticker: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin sending at ``rate``, which may change at any time."""
+        self._background.call(self._start())
+
+    def stop(self) -> None:
+        """Send nothing new; wait until every request has its answer."""
+        self.rate = 0.0
+        self._background.call(self._drain(), timeout=_TIMEOUT * 4)
+
+    def burst(self, count: int, *, type_: str = "chaos.steady", **data: object) -> list[Sent]:
+        """Send events side by side, beside the steady ones; return without waiting for their answers."""
+        sent = [self._new(type_, data) for _ in range(count)]
+        for one in sent:
+            self._background.loop.call_soon_threadsafe(self._spawn, one)
+        return sent
+
+    async def _start(self) -> None:
+        limits = httpx.Limits(max_connections=_MOST_OPEN, max_keepalive_connections=32)
+        self._http = httpx.AsyncClient(base_url=self._url, timeout=_TIMEOUT, limits=limits, trust_env=False)
+        self._ticker = asyncio.create_task(self._tick())
+
+    async def _tick(self) -> None:
+        due, last = 0.0, time.monotonic()
+        while True:
+            await asyncio.sleep(_TICK)
+            now = time.monotonic()
+            due = min(due + (now - last) * self.rate, float(_MOST_OPEN))
+            last = now
+            while due >= 1.0:
+                due -= 1.0
+                if len(self._tasks) < _MOST_OPEN:
+                    self._spawn(self._any())
+
+    def _any(self) -> Sent:
+        draw = self._random.random()
+        if draw < 0.80:  # noqa: PLR2004 - the mix: mostly waiting, some long, some failing, some computing
+            return self._new("chaos.steady", {"wait": round(self._random.random() * 0.3, 3)})
+        if draw < 0.86:  # noqa: PLR2004
+            return self._new("chaos.steady", {"wait": round(1.0 + self._random.random() * 3.0, 3)})
+        if draw < 0.95:  # noqa: PLR2004
+            return self._new("chaos.flaky", {"fail_attempts": self._random.choice((0, 1, 2))})
+        return self._new("chaos.computing", {"burn": 0.005})
+
+    def _new(self, type_: str, data: dict[str, object]) -> Sent:
+        sent = Sent(ce_id=f"{next(self._numbers)}", type=type_, data={"ledger": self._effects, **data})
+        self.ledger.begin(sent)
+        return sent
+
+    def _spawn(self, sent: Sent) -> None:
+        task = self._background.loop.create_task(self._send(sent, again=self._random.random() < 0.5))  # noqa: PLR2004
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, sent: Sent, *, again: bool) -> None:
+        for _ in range(_TRIES if again else 1):
+            await self._post(sent)
+            if sent.accepted:
+                return
+            await asyncio.sleep(0.5 + self._random.random())
+
+    async def _post(self, sent: Sent) -> None:
+        if self._http is None:
+            raise RuntimeError("start() comes first")
+        body = {"type": sent.type, "source": "chaos", "id": sent.ce_id, "data": sent.data}
+        phase, began, event_id = self.phase, time.monotonic(), None
+        try:
+            response = await self._http.post("/events", json=body)
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            said = "refused"
+        except httpx.TimeoutException:
+            said = "timeout"
+        except httpx.HTTPError:
+            said = "broken"
+        else:
+            said = str(response.status_code)
+            event_id = response.json()["event_id"] if response.status_code in _STORED else None
+        answer = Answer(phase=phase, said=said, seconds=time.monotonic() - began)
+        self.ledger.answered(sent, answer, event_id=event_id)
+
+    async def _drain(self) -> None:
+        if self._ticker:
+            self._ticker.cancel()
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+        if self._http:
+            await self._http.aclose()
