@@ -29,7 +29,7 @@ def load_settings() -> Settings:
 
 def _describe(location: tuple[int | str, ...], message: str) -> str:
     variable = "THROUGHLINE_" + "_".join(str(part) for part in location[:2]).upper()
-    return f"{variable}: {message}"
+    return f"{variable}: {message.removeprefix('Value error, ')}"
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:

@@ -1,7 +1,9 @@
+import json
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
@@ -12,11 +14,25 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 _TRUTH = TypeAdapter(bool)
+
+
+def _from_json(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        message = 'must be a JSON list, such as ["one", "two"]'
+        raise ValueError(message) from None
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_from_json)]
+"""A JSON list in the environment. Decoded here, not by pydantic-settings, whose error would not name the variable."""
 
 
 class Group(BaseModel):
@@ -131,7 +147,7 @@ class WorkerSettings(Group):
     )
     slots: PositiveInt = Field(default=64, description="Runs under way at once in one process.")
     prefetch_multiplier: PositiveInt = Field(default=1, description="Messages fetched ahead, times concurrency.")
-    queues: tuple[str, ...] = Field(default=("default",), description='Queues to consume, as a JSON list: ["default"].')
+    queues: Names = Field(default=("default",), description='Queues to consume, as a JSON list: ["default"].')
     lease: PositiveFloat = Field(
         default=10.0, description="Seconds a process holds its runs without renewing; renewed three times as often."
     )
@@ -201,7 +217,7 @@ class RetentionSettings(Group):
 class PipelineSettings(Group):
     """Which pipelines there are."""
 
-    modules: tuple[str, ...] = Field(
+    modules: Names = Field(
         default=(), description='Modules or packages with pipelines of your own, as a JSON list: ["acme.flows"].'
     )
     builtin: bool = Field(default=True, description="Also load the pipelines found in pipelines/flows/.")

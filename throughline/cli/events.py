@@ -1,8 +1,10 @@
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from settings import load_settings
@@ -37,11 +39,14 @@ def send(  # noqa: PLR0913 - an event has this many sides
     ] = None,
     source: Annotated[str | None, typer.Option(help="The source, where a file names none.")] = None,
     subject: Annotated[str | None, typer.Option(help="The subject, where a file names none.")] = None,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for each event's end; 0 does not wait.")] = 0.0,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for each event's end; 0 does not wait.")] = 0.0,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send events from files: {"type": …, "data": …}, or data alone with --type or in a folder named by the type."""
+    """Send events from files: {"type": …, "data": …}, or data alone with --type or in a folder of webhook bodies.
+
+    In such a folder, FOLDER/issues/*.json are the data of github.issues.
+    """
     from throughline.client import ApiRefused
     from throughline.samples import read_samples
 
@@ -68,7 +73,9 @@ def _say(sample: "Sample", answer: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(answer))
     else:
-        console.print(f"{answer['event_id']}  {styled(answer['status'])}  {sample.event['type']}", soft_wrap=True)
+        console.print(
+            f"{answer['event_id']}  {styled(answer['status'])}  {escape(sample.event['type'])}", soft_wrap=True
+        )
 
 
 @app.command("list")
@@ -98,13 +105,14 @@ def list_(  # noqa: PLR0913 - each filter of the API
     for event in found:
         runs = ", ".join(run["pipeline"] for run in event["runs"])
         received = event["received_at"][:19].replace("T", " ")
-        table.add_row(event["event_id"], received, event["type"], event["source"], styled(event["status"]), runs)
+        kind, source = escape(event["type"]), escape(event["source"])
+        table.add_row(event["event_id"], received, kind, source, styled(event["status"]), runs)
     console.print(table)
 
 
 @app.command()
 def show(
-    event_id: Annotated[str, typer.Argument(help="The event's id.")],
+    event_id: Annotated[UUID, typer.Argument(help="The event's id.")],
     *,
     url: Url = None,
     as_json: AsJson = False,
@@ -113,7 +121,7 @@ def show(
     from throughline.cli.timeline import show_event
 
     with client_of(url) as client:
-        event = client.event(event_id)
+        event = client.event(str(event_id))
     if as_json:
         typer.echo(json.dumps(event))
     else:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -91,9 +92,8 @@ def _each(outcomes: list[Outcome]) -> Table:
     table = Table("sample", "type", "pipelines", "status", "took", box=None, pad_edge=False)
     for outcome in outcomes:
         took = duration(outcome.seconds)
-        table.add_row(
-            outcome.sample.name, str(outcome.sample.event.get("type")), outcome.pipelines, styled(outcome.status), took
-        )
+        name, kind = escape(outcome.sample.name), escape(str(outcome.sample.event["type"]))
+        table.add_row(name, kind, outcome.pipelines, styled(outcome.status), took)
     return table
 
 
@@ -101,10 +101,10 @@ def _by_type(outcomes: list[Outcome]) -> Table:
     table = Table("type", "events", "pipelines", "status", "took at most", box=None, pad_edge=False)
     groups: dict[tuple[str, str, str], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
-        groups[str(outcome.sample.event.get("type")), outcome.status, outcome.pipelines].append(outcome)
+        groups[str(outcome.sample.event["type"]), outcome.status, outcome.pipelines].append(outcome)
     for (kind, status, pipelines), group in sorted(groups.items()):
         took = max((outcome.seconds or 0.0 for outcome in group), default=None)
-        table.add_row(kind, str(len(group)), pipelines, styled(status), duration(took))
+        table.add_row(escape(kind), str(len(group)), pipelines, styled(status), duration(took))
     return table
 
 

@@ -41,7 +41,7 @@ def read_samples(path: Path, *, kind: str | None = None) -> Iterator[Sample]:
 
     """
     if str(path) == "-":
-        yield _sample("standard input", sys.stdin.read(), kind=kind)
+        yield _sample("standard input", sys.stdin.buffer.read(), kind=kind)
         return
     files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
     if not files:
@@ -50,24 +50,28 @@ def read_samples(path: Path, *, kind: str | None = None) -> Iterator[Sample]:
     for file in files:
         name = str(file.relative_to(root))
         try:
-            text = file.read_text(encoding="utf-8")
+            content = file.read_bytes()
         except OSError as error:
             raise SampleError(f"{file}: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise SampleError(f"{file}: not UTF-8 text") from error
         in_folder = file.parent != path and path.is_dir()
-        yield _sample(name, text, kind=kind or (GITHUB_PREFIX + file.parent.name if in_folder else None))
+        yield _sample(name, content, kind=kind or (GITHUB_PREFIX + file.parent.name if in_folder else None))
 
 
-def _sample(name: str, text: str, *, kind: str | None) -> Sample:
+def _sample(name: str, content: bytes, *, kind: str | None) -> Sample:
     try:
-        body = json.loads(text)
+        body = json.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise SampleError(f"{name}: not UTF-8 text") from error
     except (ValueError, RecursionError) as error:
         raise SampleError(f"{name}: not JSON: {error}") from error
-    if isinstance(body, dict) and body.keys() == {"event", "expect"}:
+    if isinstance(body, dict) and body.keys() == {"event", "expect"} and _is_event(body["event"]):
         return Sample(name=name, event=body["event"], expect=body["expect"])
-    if isinstance(body, dict) and isinstance(body.get("type"), str) and "data" in body:
+    if _is_event(body):
         return Sample(name=name, event=body)
     if kind is None:
         raise SampleError(f'{name}: neither an event ("type" and "data") nor data of a known type: give --type')
-    return Sample(name=name, event={"type": kind, "source": "samples", "data": body})
+    return Sample(name=name, event={"type": kind, "data": body})
+
+
+def _is_event(body: object) -> bool:
+    return isinstance(body, dict) and isinstance(body.get("type"), str) and "data" in body

@@ -71,7 +71,11 @@ class Publisher:
         self._app.set_current()
         while (order := self._orders.get()) is not None:
             messages, future = order
-            delivery = self._deliver(messages)
+            try:
+                delivery = self._deliver(messages)
+            except Exception as error:  # noqa: BLE001 - with this thread dead the relay would wait for ever
+                _log.exception("publishing broke")
+                delivery = Delivery(unsent=list(messages), down=error)
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 future.get_loop().call_soon_threadsafe(_settle, future, delivery)
         self._disconnect()

@@ -168,7 +168,7 @@ async def test_a_database_that_stays_away_ends_at_the_deadline_as_not_stored() -
     began = asyncio.get_running_loop().time()
     with pytest.raises(NotStored):
         await commits.store(new_event())
-    assert asyncio.get_running_loop().time() - began < 0.4
+    assert asyncio.get_running_loop().time() - began < 1.5
     await commits.close()
 
 
