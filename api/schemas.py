@@ -153,12 +153,16 @@ class Event(_Answer):
 
 
 class PipelineNode(_Answer):
-    """A node of a pipeline; ``next`` are the nodes that may follow, ``timeout`` is in seconds."""
+    """A node of a pipeline; ``next`` are the nodes that may follow, ``timeout`` is in seconds.
+
+    Without ``timeout`` or ``max_attempts`` of its own it goes by the pipeline's.
+    """
 
     name: str
     kind: str
     effects: bool
     timeout: float | None
+    max_attempts: int | None
     next: list[str]
     summary: str
 

@@ -1,6 +1,6 @@
 """The vocabulary every package shares: events, statuses, outcomes, errors. No I/O."""
 
-from events.errors import ConfigurationError, Permanent, ThroughlineError, Transient
+from events.errors import ConfigurationError, Permanent, RetryAfter, ThroughlineError, Transient
 from events.event import DEFAULT_SOURCE, DEFAULT_TENANT, Event, JsonValue
 from events.ids import new_id
 from events.outcome import Cancelled, ErrorInfo, Failed, Outcome, Retry, Succeeded
@@ -34,6 +34,7 @@ __all__ = [
     "Permanent",
     "QueueReason",
     "Retry",
+    "RetryAfter",
     "RunStatus",
     "Succeeded",
     "ThroughlineError",

@@ -5,6 +5,8 @@ between processes.
 """
 
 import inspect
+import math
+from typing import Self
 
 
 class ThroughlineError(Exception):
@@ -20,6 +22,24 @@ class Permanent(ThroughlineError):  # noqa: N818 - the words of the domain: a pe
 
 class Transient(ThroughlineError):  # noqa: N818 - see Permanent
     """Another try may succeed: retried as the policy says."""
+
+
+class RetryAfter(Transient):
+    """Another try may succeed, but not before some seconds are over: what a server says by ``Retry-After``.
+
+    Raises:
+        ValueError: ``seconds`` is not a finite number from 0 up.
+
+    """
+
+    def __init__(self, seconds: float) -> None:
+        if not (math.isfinite(seconds) and seconds >= 0):
+            raise ValueError(f"seconds is {seconds!r}; give a finite number from 0 up")
+        super().__init__(f"try again in {seconds:g} s")
+        self.seconds = seconds
+
+    def __reduce__(self) -> tuple[type[Self], tuple[float]]:
+        return type(self), (self.seconds,)
 
 
 class ConfigurationError(Permanent):

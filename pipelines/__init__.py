@@ -9,7 +9,7 @@ from pipelines.node import Node
 from pipelines.pipeline import Pipeline
 from pipelines.problems import FieldProblem
 from pipelines.registry import PipelineRegistry
-from pipelines.retry import RetryPolicy, decide
+from pipelines.retry import NodeTimeoutError, RetryPolicy, decide
 from pipelines.router import Route, RouterNode
 from pipelines.schema import EventSchema
 
@@ -21,6 +21,7 @@ __all__ = [
     "Node",
     "NodeDescription",
     "NodeRecord",
+    "NodeTimeoutError",
     "Pipeline",
     "PipelineDescription",
     "PipelineError",

@@ -30,9 +30,10 @@ class Progress:
 class TaskContext(Generic[SchemaT]):
     """What a node sees: the event, the results so far, the run's ids, its deadline and its cancel flag.
 
-    Made by ``Pipeline.context``. ``attempt`` is the try's number, from 1; ``errors_so_far`` counts the earlier tries
-    that ended in an error (crashes and hand-backs are none). ``done`` holds the results of earlier tries. ``deadline``
-    is on the clock of ``time.monotonic``. ``node`` and ``item`` name the call that this view was made for.
+    Made by ``Pipeline.context``. ``attempt`` is the try's number, from 1; ``errors_by_node`` counts the earlier
+    tries that ended in an error, by the node it came from (crashes and hand-backs are none; None: from no node).
+    ``done`` holds the results of earlier tries. ``deadline`` is on the clock of
+    ``time.monotonic``. ``node`` and ``item`` name the call that this view was made for.
     """
 
     event: Event
@@ -41,7 +42,7 @@ class TaskContext(Generic[SchemaT]):
     schema: type[SchemaT]
     deadline: float
     attempt: int = 1
-    errors_so_far: int = 0
+    errors_by_node: Mapping[str | None, int] = field(default_factory=lambda: MappingProxyType({}))
     done: Mapping[str, NodeRecord] = field(default_factory=lambda: MappingProxyType({}))
     node: str = ""
     item: int = 0

@@ -11,13 +11,15 @@ from pipelines.steps import Step
 class NodeDescription:
     """A node as people are told of it. ``next``: the nodes that may follow, none where the run ends.
 
-    ``timeout`` is in seconds; None leaves it to the pipeline's. ``summary`` is the first line of the class's docstring.
+    ``timeout`` is in seconds; None leaves it, as ``max_attempts``, to the pipeline's. ``summary`` is the first line of
+    the class's docstring.
     """
 
     name: str
     kind: Literal["node", "router"]
     effects: bool
     timeout: float | None
+    max_attempts: int | None
     next: tuple[str, ...]
     summary: str
 
@@ -46,6 +48,7 @@ def describe_steps(steps: Iterable[Step]) -> tuple[NodeDescription, ...]:
             kind="router" if step.routes else "node",
             effects=step.node.effects,
             timeout=step.node.timeout,
+            max_attempts=step.node.retry.max_attempts if step.node.retry else None,
             next=step.targets,
             summary=inspect.cleandoc(step.node.__doc__ or "").partition("\n")[0],
         )

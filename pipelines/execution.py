@@ -15,7 +15,6 @@ from pipelines.errors import InvalidOutputError
 from pipelines.journal import Journal, NodeRecord
 from pipelines.output import Output
 from pipelines.pipeline import Pipeline
-from pipelines.retry import decide
 from pipelines.schema import SchemaT
 from pipelines.steps import Step
 
@@ -45,7 +44,7 @@ async def execute(
             return Cancelled(reason=context.cancel_reason)
         result = await walk.take(pipeline.steps[name])
         if isinstance(result, BaseException):
-            return decide(result, pipeline.retry, context.errors_so_far, node=name)
+            return pipeline.decide(result, context, node=name)
         name = await walk.leave(pipeline.steps[name], result)
     return Succeeded()
 

@@ -12,7 +12,7 @@ def nodes_before(steps: Mapping[str, Step], node: str) -> frozenset[str]:
     """
     _ = steps[node]
     before = {node}
-    for name in reversed(list(steps)):
+    for name in reversed(tuple(steps)):
         if before.intersection(steps[name].targets):
             before.add(name)
     return frozenset(before - {node})

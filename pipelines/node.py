@@ -4,6 +4,7 @@ from collections.abc import Awaitable
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 from pipelines.context import TaskContext
+from pipelines.retry import RetryPolicy
 
 OutputT = TypeVar("OutputT")
 
@@ -20,11 +21,14 @@ class Node(ABC, Generic[OutputT]):
     ``effects``: the node changes something outside (sends, writes, pays). Its result is committed before the next node
     starts; use ``ctx.idempotency_key``, since a crash within the node means that it is called again.
     ``timeout``: seconds one call may take; None leaves it to the pipeline's.
+    ``retry``: what happens after an error of this node, counted apart from the others'; None leaves it to the
+    pipeline's policy, whose tries the nodes without one of their own share.
     """
 
     name: ClassVar[str]
     effects: ClassVar[bool] = False
     timeout: ClassVar[float | None] = None
+    retry: ClassVar[RetryPolicy | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -36,7 +40,8 @@ class Node(ABC, Generic[OutputT]):
         """Do the work. ``async def`` runs on the event loop and must not block it; ``def`` runs in a thread.
 
         A thread can't be stopped from outside: a ``def`` that may take long looks at ``ctx.cancelled`` now and then.
-        Raise ``Permanent`` if trying again is pointless; every other exception is retried as the policy says.
+        Raise ``Permanent`` if trying again is pointless, ``RetryAfter`` if it is for some time; every other exception
+        is retried as the policy says.
         """
 
 

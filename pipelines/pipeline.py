@@ -7,14 +7,14 @@ from uuid import UUID
 
 from pydantic import BaseModel, PydanticUserError
 
-from events import Event, JsonValue, new_id
+from events import Event, Failed, JsonValue, Retry, new_id
 from pipelines.checks import check_name, check_queue, check_timeout, check_types, is_count
 from pipelines.context import TaskContext
 from pipelines.description import PipelineDescription, describe_steps
 from pipelines.errors import InvalidSchemaError, InvalidVersionError
 from pipelines.graph import NodeClass, build_steps
 from pipelines.journal import NodeRecord
-from pipelines.retry import RetryPolicy
+from pipelines.retry import RetryPolicy, check_retry, decide
 from pipelines.schema import SchemaT
 from pipelines.steps import Step
 
@@ -25,7 +25,7 @@ class Pipeline(Generic[SchemaT]):
 
     ``types`` are exact event types or prefixes (``github.*``). ``edges`` says which node follows which; a router's
     routes say it for the router; a node with neither ends the run. ``timeout`` is the seconds one try may take.
-    ``queue`` is where its runs wait, ``retry`` what happens after an error.
+    ``queue`` is where its runs wait, ``retry`` what happens after an error in a node that has no policy of its own.
 
     Raises:
         PipelineError: something is wrong; each mistake has a class of its own, and the message says how to mend it.
@@ -52,6 +52,7 @@ class Pipeline(Generic[SchemaT]):
         check_types(place, self.types)
         check_queue(place, self.queue)
         check_timeout(place, self.timeout)
+        check_retry(place, self.retry)
         steps = build_steps(self.name, start=self.start, edges=self.edges)
         for attribute, value in (
             ("json_schema", MappingProxyType(_json_schema(place, self.schema))),
@@ -66,7 +67,7 @@ class Pipeline(Generic[SchemaT]):
         *,
         run_id: UUID | None = None,
         attempt: int = 1,
-        errors_so_far: int = 0,
+        errors_by_node: Mapping[str | None, int] | None = None,
         done: Mapping[str, NodeRecord] | None = None,
     ) -> TaskContext[SchemaT]:
         """Return the context of one try, whose time runs from now on."""
@@ -77,9 +78,21 @@ class Pipeline(Generic[SchemaT]):
             schema=self.schema,
             deadline=time.monotonic() + self.timeout,
             attempt=attempt,
-            errors_so_far=errors_so_far,
+            errors_by_node=MappingProxyType(dict(errors_by_node or {})),
             done=MappingProxyType(dict(done or {})),
         )
+
+    def decide(self, error: BaseException, context: TaskContext[SchemaT], *, node: str | None = None) -> Retry | Failed:
+        """Say what an error of ``node`` means for the run; None where it came from none of them.
+
+        A node with a policy of its own is judged by its own errors alone, everything else by the rest of them.
+        """
+        before = context.errors_by_node
+        own = {name: step.node.retry for name, step in self.steps.items() if step.node.retry is not None}
+        if node in own:
+            return decide(error, own[node], before.get(node, 0), node=node)
+        shared = sum(count for name, count in before.items() if name not in own)
+        return decide(error, self.retry, shared, node=node)
 
     def describe(self) -> PipelineDescription:
         """Return what people and the API are told about it."""

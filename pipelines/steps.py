@@ -10,6 +10,7 @@ from pipelines.checks import check_name, check_timeout
 from pipelines.errors import InvalidNodeError, InvalidOutputError, OutputTypeError
 from pipelines.node import Node, declared_output
 from pipelines.output import OutputCodec
+from pipelines.retry import check_retry
 from pipelines.router import RouterNode
 
 
@@ -56,13 +57,15 @@ def make_step(
     """Check one node of a pipeline and return its step.
 
     Raises:
-        PipelineError: the node can't be made, run or timed, or has no output type.
+        PipelineError: the node can't be made, run, timed or retried, or has no output type.
 
     """
     place = f"pipeline {pipeline!r}, node {node.name!r}"
     _check_constructor(place, node)
     if node.timeout is not None:
         check_timeout(place, node.timeout)
+    if node.retry is not None:
+        check_retry(place, node.retry)
     return Step(
         node=node,
         name=node.name,

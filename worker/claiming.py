@@ -5,6 +5,7 @@ from uuid import UUID
 
 from events import QueueReason
 from observability.tracing import new_span_id
+from storage.attempts import errors_by_node
 from storage.claims import Claim, claim_runs, defer_runs, done_nodes, release_runs
 from storage.engine import DatabaseUnavailable
 from storage.records import ClaimedRun
@@ -56,6 +57,8 @@ class Claims:
             again = [run.run_id for run in runs if run.attempt > 1]
             given = [run.run_id for run in runs if run.attempt > 1 or run.replay_from is not None]
             done = await done_nodes(connection, tenant=claim.tenant, run_ids=given) if given else {}
+            failed = [run.run_id for run in runs if run.errors]
+            errors = await errors_by_node(connection, tenant=claim.tenant, run_ids=failed) if failed else {}
             earlier = await previous_spans(connection, tenant=claim.tenant, run_ids=again) if again else {}
         spans = dict(zip(claim.run_ids, claim.span_ids, strict=True))
 
@@ -64,6 +67,7 @@ class Claims:
                 run=run,
                 span_id=spans[run.run_id] or new_span_id(),
                 done={result.node: record_of(result) for result in done.get(run.run_id, ())},
+                errors_by_node=errors.get(run.run_id, {}),
                 previous_span_id=earlier.get(run.run_id),
             )
 

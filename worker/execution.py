@@ -21,7 +21,7 @@ from observability.tracing import (
     trace_id_of,
     traceparent_of,
 )
-from pipelines import Pipeline, decide, execute
+from pipelines import Pipeline, execute
 from storage.outcomes import NodeWrite
 from worker.held import Claimed
 from worker.journal import RunJournal
@@ -69,7 +69,7 @@ class Execution:
     ) -> tuple[Outcome, tuple[NodeWrite, ...]]:
         run = claimed.run
         context = pipeline.context(
-            run.event, run_id=run.run_id, attempt=run.attempt, errors_so_far=run.errors, done=claimed.done
+            run.event, run_id=run.run_id, attempt=run.attempt, errors_by_node=claimed.errors_by_node, done=claimed.done
         )
         try:
             with claimed.cancellation.heard_by(context):
@@ -84,7 +84,7 @@ class Execution:
             raise
         except Exception as error:  # noqa: BLE001 - a run is ended or tried again, never left lying
             _log.exception("the execution itself broke")
-            return decide(error, pipeline.retry, run.errors), ()
+            return pipeline.decide(error, context), ()
         return outcome, journal.pending
 
     async def _defer(self, claimed: Claimed, pipeline: Pipeline[Any]) -> None:

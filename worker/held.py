@@ -16,11 +16,12 @@ RunKey = tuple[UUID, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """A run that was claimed, with what its earlier attempts left: done nodes, and the span of the last one."""
+    """A run that was claimed, with what its earlier attempts left: done nodes, errors by node, the last one's span."""
 
     run: ClaimedRun
     span_id: str
     done: dict[str, NodeRecord] = field(default_factory=dict)
+    errors_by_node: dict[str | None, int] = field(default_factory=dict)
     previous_span_id: str | None = None
     cancellation: Cancellation = field(default_factory=Cancellation)
 

@@ -92,6 +92,45 @@ async def test_retry_waits_in_the_database_and_done_nodes_are_not_called_again(
         ]
 
 
+async def test_run_whose_tries_are_used_up_is_dead_and_keeps_what_each_of_them_said(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    """The node fails twice by its own policy, and the pipeline's tries are still whole for the node after it."""
+    async with workshop(database_url, redis_url, tmp_path) as shop:
+        await shop.worker()
+        [sent] = await shop.store("choosy", fail_attempts=9)
+        for attempt in (1, 2, 3):
+            shop.publish("choosy", [sent])
+            await until(lambda a=attempt: _queued_after(shop, sent, a), what="the try is over")
+        shop.publish("choosy", [sent])
+        run = await shop.ended(sent)
+
+        assert (run.status, run.failure_kind, run.errors) == (RunStatus.FAILED, FailureKind.ERROR, 4)
+        told = [attempt.error or {} for attempt in run.attempts]
+        assert [(error["type"], error["message"], error["node"]) for error in told] == [
+            ("RuntimeError", "try 1", "flaky"),
+            ("RuntimeError", "try 2", "flaky"),
+            ("RuntimeError", "try 3", "after_flaky"),
+            ("RuntimeError", "try 4", "after_flaky"),
+        ]
+        assert all("tests/support/flows.py" in str(error["traceback"]) for error in told)
+        assert run.error == told[-1]
+
+
+async def test_wait_that_a_node_asks_for_stands_in_the_database(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    async with workshop(database_url, redis_url, tmp_path) as shop:
+        await shop.worker()
+        [sent] = await shop.store("busy")
+        shop.publish("busy", [sent])
+        await until(lambda: _queued_after(shop, sent, 1), what="the try is over")
+
+        assert await shop.scalar(
+            "SELECT r.available_at - a.finished_at = interval '90 seconds' FROM runs r JOIN attempts a USING (run_id)"
+        )
+
+
 async def _queued_after(shop: Workshop, sent: Sent, attempt: int) -> RunRecord | None:
     run = await shop.run(sent)
     return run if run.status is RunStatus.QUEUED and run.attempt == attempt else None

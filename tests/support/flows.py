@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from events import Permanent
+from events import Permanent, RetryAfter
 from pipelines import EventSchema, Node, Pipeline, RetryPolicy, TaskContext
 
 
@@ -126,6 +126,36 @@ class Die(Node[Called]):
         return called
 
 
+class Flaky(Node[Called]):
+    """Fails at the first two attempts, and has a policy of its own that bears it."""
+
+    retry = RetryPolicy(max_attempts=3, base=0.0)
+
+    async def run(self, ctx: TaskContext[Probe]) -> Called:
+        """Fail twice."""
+        if ctx.attempt <= 2:
+            raise RuntimeError(f"try {ctx.attempt}")
+        return tell(ctx)
+
+
+class AfterFlaky(Node[Called]):
+    """Fails as often as the event says."""
+
+    async def run(self, ctx: TaskContext[Probe]) -> Called:
+        """Perhaps fail."""
+        if ctx.attempt <= ctx.data.fail_attempts:
+            raise RuntimeError(f"try {ctx.attempt}")
+        return tell(ctx)
+
+
+class Busy(Node[Called]):
+    """Stands for a server that asks for patience."""
+
+    async def run(self, _: TaskContext[Probe]) -> Called:
+        """Ask for more than the policy allows."""
+        raise RetryAfter(600)
+
+
 steady = Pipeline(
     name="steady",
     types=("test.steady",),
@@ -138,3 +168,14 @@ refusing = Pipeline(name="refusing", types=("test.refusing",), schema=Probe, sta
 computing = Pipeline(name="computing", types=("test.computing",), schema=Probe, start=Compute)
 blocking = Pipeline(name="blocking", types=("test.blocking",), schema=Probe, start=Block)
 deadly = Pipeline(name="deadly", types=("test.deadly",), schema=Probe, start=First, edges={First: Die})
+choosy = Pipeline(
+    name="choosy",
+    types=("test.choosy",),
+    schema=Probe,
+    start=Flaky,
+    edges={Flaky: AfterFlaky},
+    retry=RetryPolicy(max_attempts=2, base=0.0),
+)
+busy = Pipeline(
+    name="busy", types=("test.busy",), schema=Probe, start=Busy, retry=RetryPolicy(base=0.0, max_retry_after=90.0)
+)

@@ -12,7 +12,19 @@ from opentelemetry import trace
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, Field, computed_field
 
-from events import Cancelled, Event, Failed, FailureKind, NodeStatus, Outcome, Permanent, Retry, Succeeded, new_id
+from events import (
+    Cancelled,
+    Event,
+    Failed,
+    FailureKind,
+    NodeStatus,
+    Outcome,
+    Permanent,
+    Retry,
+    RetryAfter,
+    Succeeded,
+    new_id,
+)
 from observability.metrics import Metrics
 from observability.tracing import configure_tracing
 from pipelines import (
@@ -138,7 +150,7 @@ async def test_a_resumed_run_calls_only_what_is_not_done() -> None:
         "sum": NodeRecord(node="sum", status=NodeStatus.SUCCEEDED, output={"value": 41}, started_at=datetime.now(UTC))
     }
     again = MemoryJournal()
-    assert await run(pipeline, again, run_id=run_id, attempt=2, errors_so_far=1, done=done) == Succeeded()
+    assert await run(pipeline, again, run_id=run_id, attempt=2, errors_by_node={"send": 1}, done=done) == Succeeded()
     assert [record.node for record in again.records] == ["send"]
     assert calls == [f"{run_id}:send"] * 2
 
@@ -414,8 +426,40 @@ async def test_the_policy_bounds_the_tries_and_a_permanent_error_ends_them() -> 
 
     pipeline = make(node(fail), retry=RetryPolicy(max_attempts=2))
     assert isinstance(await run(pipeline), Retry)
-    assert isinstance(await run(pipeline, errors_so_far=1, attempt=2), Failed)
+    assert isinstance(await run(pipeline, errors_by_node={"tested": 1}, attempt=2), Failed)
     assert (await failure(make(node(never)))).kind is FailureKind.ERROR
+
+
+async def test_a_node_with_a_policy_of_its_own_is_judged_by_its_own_errors_and_the_rest_by_the_others() -> None:
+    async def fail(_: TaskContext[Data]) -> None:
+        raise OSError
+
+    flaky = make(node(fail, name="flaky", retry=RetryPolicy(max_attempts=5)), Sum, retry=RetryPolicy(max_attempts=2))
+    assert isinstance(await run(flaky, errors_by_node={"flaky": 3, "sum": 1, None: 1}), Retry)
+    assert isinstance(await run(flaky, errors_by_node={"flaky": 4}), Failed)
+    plain = make(
+        node(fail), node(fail, name="flaky", retry=RetryPolicy(max_attempts=5)), retry=RetryPolicy(max_attempts=3)
+    )
+    assert isinstance(await run(plain, errors_by_node={"flaky": 4, "tested": 1}), Retry)
+    assert isinstance(await run(plain, errors_by_node={"flaky": 4, "tested": 1, None: 1}), Failed)
+
+
+async def test_a_node_may_retry_what_the_pipeline_gives_up_on() -> None:
+    async def fail(_: TaskContext[Data]) -> None:
+        raise KeyError
+
+    choosy = RetryPolicy(retry_on=(OSError,))
+    assert isinstance(await run(make(node(fail), retry=choosy)), Failed)
+    assert isinstance(await run(make(node(fail, retry=RetryPolicy(retry_on=(KeyError,))), retry=choosy)), Retry)
+
+
+async def test_a_node_says_when_to_try_again() -> None:
+    async def busy(_: TaskContext[Data]) -> None:
+        raise RetryAfter(42)
+
+    outcome = await run(make(node(busy)))
+    assert isinstance(outcome, Retry)
+    assert (outcome.delay, outcome.error.type, outcome.error.message) == (42, "RetryAfter", "try again in 42 s")
 
 
 async def test_a_constructor_that_fails_is_an_error_of_the_node() -> None:

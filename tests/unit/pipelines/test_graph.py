@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 import pytest
 from pydantic import BaseModel
 
-from events import ConfigurationError
+from events import ConfigurationError, Permanent, Transient
 from pipelines import EventSchema, Node, Pipeline, PipelineError, RetryPolicy, Route, RouterNode, TaskContext, errors
 from pipelines.node import declared_output
 
@@ -248,11 +248,35 @@ def test_a_route_that_leads_to_no_node(attributes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"max_attempts": 0}, {"max_attempts": True}, {"base": -1.0}, {"base": 2.0, "cap": 1.0}, {"cap": float("inf")}],
+    [
+        {"max_attempts": 0},
+        {"max_attempts": True},
+        {"base": -1.0},
+        {"base": "1"},
+        {"base": 2.0, "cap": 1.0},
+        {"cap": float("inf")},
+        {"max_retry_after": -1.0},
+        {"max_retry_after": float("nan")},
+        {"retry_on": OSError},
+        {"retry_on": (OSError("an instance"),)},
+        {"give_up_on": [OSError]},
+        {"retry_on": (Permanent,)},
+        {"give_up_on": (Exception,)},
+        {"give_up_on": (Transient,)},
+        {"retry_on": (ConnectionError,), "give_up_on": (OSError,)},
+    ],
 )
 def test_a_retry_policy_that_makes_no_sense(values: dict[str, Any]) -> None:
-    with pytest.raises(errors.InvalidRetryPolicyError, match="retry:"):
-        RetryPolicy(**values)
+    word = next(reversed(values))
+    refused(errors.InvalidRetryPolicyError, "pipeline 'p': retry:", word, retry=RetryPolicy(**values))
+    wrong = type("Wrong", (First,), {"retry": RetryPolicy(**values)})
+    refused(errors.InvalidRetryPolicyError, "pipeline 'p', node 'wrong': retry:", word, start=wrong)
+
+
+def test_a_retry_policy_that_is_none() -> None:
+    refused(errors.InvalidRetryPolicyError, "pipeline 'p': retry: is 3", retry=3)
+    wrong = type("Wrong", (First,), {"retry": {"max_attempts": 3}})
+    refused(errors.InvalidRetryPolicyError, "node 'wrong': retry: is {'max_attempts': 3}", start=wrong)
 
 
 def test_names_are_the_class_names_in_snake_case_unless_the_class_says_otherwise() -> None:

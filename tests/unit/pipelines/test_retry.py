@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from events import Failed, FailureKind, Permanent, Retry, Transient
+from events import Failed, FailureKind, Permanent, Retry, RetryAfter, Transient
 from pipelines import RetryPolicy, decide
 from pipelines.error_info import error_info
 from pipelines.errors import CycleError, InvalidOutputError
@@ -49,6 +49,37 @@ def test_every_other_error_is_retried(error: BaseException) -> None:
     decision = decide(error, POLICY, 0, node="fetch")
     assert isinstance(decision, Retry)
     assert (decision.error.type, decision.error.node) == (type(error).__name__, "fetch")
+
+
+@pytest.mark.parametrize("error", [KeyError("k"), Transient(), RetryAfter(1), NodeTimeoutError(), TimeoutError()])
+def test_what_a_policy_names_is_retried_and_so_are_transient_errors_and_timeouts(error: BaseException) -> None:
+    assert isinstance(decide(error, RetryPolicy(retry_on=(LookupError,)), 0), Retry)
+    assert isinstance(decide(OSError(), RetryPolicy(retry_on=(LookupError,)), 0), Failed)
+
+
+def test_what_a_policy_gives_up_on_is_not_retried_also_within_a_group_or_if_it_is_a_timeout() -> None:
+    policy = RetryPolicy(give_up_on=(LookupError, NodeTimeoutError))
+    for error in (KeyError("k"), ExceptionGroup("tasks", [OSError(), KeyError("k")]), NodeTimeoutError()):
+        assert isinstance(decide(error, policy, 0), Failed)
+    assert isinstance(decide(OSError(), policy, 0), Retry)
+
+
+@given(asked=st.floats(0, 1e9), most=st.floats(0, 1e9), drawn=unit)
+def test_a_wait_that_was_asked_for_is_kept_up_to_the_policys_most(asked: float, most: float, drawn: float) -> None:
+    policy = RetryPolicy(max_retry_after=most)
+    decision = decide(RetryAfter(asked), policy, 0, draw=lambda: drawn)
+    assert isinstance(decision, Retry)
+    assert decision.delay == min(asked, most)
+
+
+def test_of_several_waits_that_were_asked_for_the_longest_counts() -> None:
+    decision = decide(ExceptionGroup("tasks", [RetryAfter(3), OSError(), RetryAfter(8)]), POLICY, 0)
+    assert isinstance(decision, Retry)
+    assert decision.delay == 8
+
+
+def test_waiting_as_asked_uses_up_tries_like_any_error() -> None:
+    assert isinstance(decide(RetryAfter(3), POLICY, POLICY.max_attempts - 1), Failed)
 
 
 def test_a_group_with_one_permanent_error_is_permanent() -> None:
