@@ -1,6 +1,7 @@
 from typing import Any
 
 from celery.backends.redis import RedisBackend
+from redis.exceptions import RedisError
 
 from observability.logs import get_logger, limit_rate
 
@@ -15,8 +16,8 @@ class RedisResults(RedisBackend):  # type: ignore[misc]  # Celery has no types
         """Store a result, or say that Redis would not have it."""
         try:
             return super().set(key, value, **policy)
-        except self.connection_errors as error:
-            _log.warning("a message's result is not kept: Redis does not answer", error=type(error).__name__)
+        except (*self.connection_errors, RedisError) as error:
+            _log.warning("a message's result is not kept: Redis won't have it", error=type(error).__name__)
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Subscribe to nothing: a publisher never waits for results, and a subscription for each message would stay."""

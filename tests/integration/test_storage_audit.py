@@ -221,5 +221,5 @@ async def test_an_audit_writes_nothing_and_a_check_that_takes_too_long_is_ended(
         await audit(settings, grace=0, most=1, check_timeout=0.2)
     writes = Check(name="writes", meaning="", sql="SELECT nextval('run_deltas_delta_id_seq')::text AS id")
     monkeypatch.setattr(storage.audit, "CHECKS", (writes,))
-    with pytest.raises(Exception, match="(?i)read-?only"):
+    with pytest.raises(Exception, match=r"(?i)read-?only"):
         await audit(settings, grace=0, most=1, check_timeout=5)
