@@ -13,8 +13,8 @@ def up(
     *,
     data: Annotated[Path, typer.Option(help="Where the servers keep their data, and the logs are.")] = _FOLDER,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
-    postgres_port: Annotated[int, typer.Option(help="Port of our PostgreSQL; 0: any free one.")] = 0,
-    redis_port: Annotated[int, typer.Option(help="Port of our Redis; 0: any free one.")] = 0,
+    postgres_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of our PostgreSQL; 0: any free one.")] = 0,
+    redis_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of our Redis; 0: any free one.")] = 0,
 ) -> None:
     """Start everything here and keep it running until Ctrl-C.
 

@@ -12,16 +12,24 @@ _EPHEMERAL = 32_768
 _TRIES = 200
 
 
-def port_is_free(port: int) -> bool:
-    """Say whether a server could listen on this loopback port now."""
-    with socket.socket() as probe:
+def port_is_free(port: int, *, host: str = "127.0.0.1", setting: str | None = None) -> bool:
+    """Say whether a server could listen on this port now.
+
+    Raises:
+        PortTaken: it couldn't, for another reason than that somebody does; names ``setting``, which says where.
+
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 return False
-            raise PortTaken(f"port {port} can't be used: {error.strerror}") from error
+            place = f" ({setting})" if setting else ""
+            raise PortTaken(f"port {port} of {host} can't be listened on: {error.strerror}{place}") from error
+        except OverflowError:
+            raise PortTaken(f"port {port} can't be listened on: ports end at 65535") from None
     return True
 
 
@@ -42,7 +50,7 @@ def free_port() -> int:
 
 def port_taken(port: int, *, server: str, setting: str | None) -> PortTaken:
     """Return the error that names the port, who wanted it, and what to set to choose another."""
-    mend = f"set {setting} to another port (0: any free one)" if setting else "choose another port (0: any free one)"
+    mend = f"set {setting} to another port" if setting else "choose another port"
     return PortTaken(f"port {port}, which {server} is to listen on, is taken by another process: stop it, or {mend}")
 
 

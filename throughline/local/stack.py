@@ -11,12 +11,12 @@ from migrations import upgrade
 from settings import Settings
 from throughline.cli.database import reachable
 from throughline.embedded import DataFolder, EmbeddedPostgres, EmbeddedRedis, ExternalServer, free_port
+from throughline.local.ports import CELL_PORTS, ports_per_worker, require_free_ports
 from throughline.local.secrets import kept_secret
 from throughline.supervision import ProcessService, Supervisor, http_ok
 
 _ROOT = Path(__file__).parents[2]
 _STOP_MARGIN = 5.0
-_CELL_PORTS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +76,12 @@ class LocalStack:
         """Start everything, each when what it needs is ready.
 
         Raises:
-            StackError: a process could not be started, ended, or was not ready in time.
+            StackError: a port is taken, or a process could not be started, ended, or was not ready in time.
             ThroughlineError: the database can't be reached or migrated.
 
         """
+        if not self._plan.free_ports:
+            require_free_ports(self._settings, workers=self._plan.workers)
         supervisor.start(self.postgres, self.redis)
         self._settle()
         say("migrating the database")
@@ -92,8 +94,10 @@ class LocalStack:
         own = self._settings.flower.password
         self.flower_password = own.get_secret_value() if own else kept_secret(self._folder.path / "flower-password")
         ports = _free_ports(self._settings, self._plan.workers) if self._plan.free_ports else self._settings
-        api = ports.api
-        flower = ports.flower.model_copy(update={"password": SecretStr(self.flower_password)})
+        api = ports.api.model_copy(update={"port": ports.api.port or free_port()})
+        flower = ports.flower.model_copy(
+            update={"port": ports.flower.port or free_port(), "password": SecretStr(self.flower_password)}
+        )
         if api.flower_url is None:
             api = api.model_copy(update={"flower_url": f"http://{flower.host}:{flower.port}{flower.url_prefix}"})
         self.settings = ports.model_copy(
@@ -114,7 +118,7 @@ class LocalStack:
             self._process("relay", ready=_metrics_url(relay.metrics_host, relay.metrics_port)),
         ]
         for number in range(self._plan.workers):
-            port = worker.metrics_port + _ports_per_worker(settings) * number if worker.metrics_port else 0
+            port = worker.metrics_port + ports_per_worker(settings) * number if worker.metrics_port else 0
             processes.append(
                 self._process(
                     "worker" if self._plan.workers == 1 else f"worker-{number + 1}",
@@ -130,7 +134,7 @@ class LocalStack:
     def _cell(self) -> ProcessService:
         """The process that takes the runs under whom others died; what is set for the workers is not for it."""
         worker = self.settings.worker
-        port = worker.metrics_port + _ports_per_worker(self.settings) * self._plan.workers if worker.metrics_port else 0
+        port = worker.metrics_port + ports_per_worker(self.settings) * self._plan.workers if worker.metrics_port else 0
         return self._process(
             "cell",
             command="worker",
@@ -174,11 +178,6 @@ class LocalStack:
         }
 
 
-def _ports_per_worker(settings: Settings) -> int:
-    """A prefork worker has a port for itself and one for each child."""
-    return 1 + settings.worker.concurrency if settings.worker.pool == "prefork" else 1
-
-
 def _free_ports(settings: Settings, workers: int) -> Settings:
     taken = {free_port() for _ in range(8)}
     while len(taken) < 3:  # noqa: PLR2004 - api, relay and flower
@@ -198,7 +197,7 @@ def _free_range(workers: int, settings: Settings) -> int:
     """Return the first of enough free ports in a row."""
     from throughline.embedded import port_is_free  # noqa: PLC0415 - only the demo and tests come here
 
-    wanted = workers * _ports_per_worker(settings) + _CELL_PORTS
+    wanted = workers * ports_per_worker(settings) + CELL_PORTS
     while True:
         first = free_port()
         if all(port_is_free(port) for port in range(first, first + wanted)):

@@ -1,4 +1,6 @@
 import os
+import shutil
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,9 +43,14 @@ def _show_addresses(stack: LocalStack, folder: DataFolder) -> None:
         "metrics": f"{stack.api_url}/metrics, relay :{settings.relay.metrics_port}, "
         f"worker :{settings.worker.metrics_port}",
         "logs": str(folder.logs),
-        "send one": f"throughline events send --url {stack.api_url} FILE",
+        "send one": f"{_command()} events send --url {stack.api_url} FILE",
     }
     console.print()
     for name, said in lines.items():
         console.print(f"{name:>9}  {said}", markup=False, soft_wrap=True)
     console.print("\n  up; Ctrl-C stops everything", style="bold")
+
+
+def _command() -> str:
+    """Return what starts the command line in another terminal, where no virtual environment need be active."""
+    return "throughline" if shutil.which("throughline") else f"{sys.executable} -m throughline"

@@ -37,6 +37,7 @@ class _Handler(BaseHTTPRequestHandler):
         status, answer = self.server.answers.get(self.path.partition("?")[0], (404, {"detail": "not there"}))
         content = json.dumps(answer).encode()
         self.send_response(status)
+        self.send_header("content-type", "application/json" if status < 400 else "application/problem+json")
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

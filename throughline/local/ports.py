@@ -1,0 +1,53 @@
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from settings import Settings
+from throughline.embedded import port_is_free
+from throughline.embedded.ports import port_taken
+
+CELL_PORTS = 2
+"""Behind those of the workers: the cell's own, and its child's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """An address that a process of the stack is to listen on, and the setting that says so."""
+
+    server: str
+    host: str
+    port: int
+    setting: str
+
+
+def require_free_ports(settings: Settings, *, workers: int) -> None:
+    """See that every process can have its port, before any is started.
+
+    Later it would end and be started again for ever, while whoever has the port answers for it and makes it look ready.
+
+    Raises:
+        PortTaken: one is taken, or can't be listened on; names the process, the port and the setting.
+
+    """
+    for listener in listeners(settings, workers=workers):
+        if not port_is_free(listener.port, host=listener.host, setting=listener.setting):
+            raise port_taken(listener.port, server=listener.server, setting=listener.setting)
+
+
+def listeners(settings: Settings, *, workers: int) -> Iterator[Listener]:
+    """List what the processes listen on; metrics at port 0 are served nowhere."""
+    api, relay, worker, flower = settings.api, settings.relay, settings.worker, settings.flower
+    yield Listener(server="api", host=api.host, port=api.port, setting="THROUGHLINE_API_PORT")
+    yield Listener(server="flower", host=flower.host, port=flower.port, setting="THROUGHLINE_FLOWER_PORT")
+    if relay.metrics_port:
+        setting = "THROUGHLINE_RELAY_METRICS_PORT"
+        yield Listener(server="relay", host=relay.metrics_host, port=relay.metrics_port, setting=setting)
+    if worker.metrics_port:
+        setting = "THROUGHLINE_WORKER_METRICS_PORT"
+        for number in range(workers * ports_per_worker(settings) + CELL_PORTS):
+            port = worker.metrics_port + number
+            yield Listener(server="worker", host=worker.metrics_host, port=port, setting=setting)
+
+
+def ports_per_worker(settings: Settings) -> int:
+    """A prefork worker has a port for itself and one for each child."""
+    return 1 + settings.worker.concurrency if settings.worker.pool == "prefork" else 1
