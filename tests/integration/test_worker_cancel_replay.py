@@ -11,6 +11,8 @@ from storage.replays import From, Replay, replay_runs
 from storage.runs import get_run
 from tests.support.working import TENANT, Sent, Workshop, until, workshop
 
+pytestmark = pytest.mark.verify
+
 
 async def cancel(shop: Workshop, sent: Sent, *, reason: str = "not needed") -> RunStatus | None:
     async with transaction(shop.engine) as connection:

@@ -14,6 +14,8 @@ from events import AttemptOutcome, FailureKind, QueueReason, RunStatus
 from storage.records import RunRecord
 from tests.support.working import Sent, Worker, Workshop, until, workshop
 
+pytestmark = pytest.mark.verify
+
 LEASE = 2.0
 FAST = {
     "THROUGHLINE_WORKER_LEASE": f"{LEASE:g}",
