@@ -173,8 +173,10 @@ def test_up_survives_the_kill_of_a_worker(output: Path, tmp_path: Path) -> None:
 
 
 def is_marked(pid: int, mark: str) -> bool:
+    """Say whether a process of ours is a worker, and not the cell."""
     try:
-        return mark.encode() in Path(f"/proc/{pid}/environ").read_bytes()
+        environ = Path(f"/proc/{pid}/environ").read_bytes()
+        return mark.encode() in environ and b"THROUGHLINE_WORKER_CELL=true" not in environ
     except OSError:
         return False
 
