@@ -139,7 +139,7 @@ class Declaration(Generic[P]):
 
     def create(self, registry: CollectorRegistry) -> Any:
         """Register the metric and return its live family."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind below makes its own; a declaration of no kind can't be registered
 
 
 class Counter(Declaration[P]):
