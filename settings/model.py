@@ -174,7 +174,13 @@ class WorkerSettings(Group):
         default="cell", min_length=1, description="Queue of runs under whom two processes have died; for cells alone."
     )
     cell_deaths: PositiveInt = Field(
-        default=2, description="Deaths alone in the cell after which a run ends failed, as poisoned."
+        default=2,
+        description="Deaths alone in the cell, by its process's own doing, after which a run ends failed, as poisoned.",
+    )
+    cell_unexplained_deaths: PositiveInt = Field(
+        default=10,
+        description="Deaths alone in the cell that came from outside, or that nobody saw, after which a run is "
+        "poisoned all the same.",
     )
 
     @model_validator(mode="before")

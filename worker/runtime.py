@@ -119,7 +119,7 @@ class WorkerRuntime:
         self._burying = asyncio.get_running_loop().create_task(self._bury(), name="predecessors")
 
     async def _bury(self) -> None:
-        cell = Cell(queue=self._settings.cell_queue, deaths=self._settings.cell_deaths)
+        cell = Cell.of(self._settings)
         try:
             await bury_predecessors(self._seat, database=self._database, cell=cell, metrics=self._metrics)
         except Exception:  # noqa: BLE001 - what it leaves ends with its lease
