@@ -9,9 +9,21 @@ from typing import Final
 from storage.deaths import Death
 
 _OWN: Final = frozenset(
-    getattr(signal, f"SIG{name}")
-    for name in "SEGV BUS ABRT FPE ILL SYS TRAP XCPU XFSZ ALRM VTALRM PROF PIPE".split()
-    if hasattr(signal, f"SIG{name}")
+    {
+        signal.SIGSEGV,
+        signal.SIGBUS,
+        signal.SIGABRT,
+        signal.SIGFPE,
+        signal.SIGILL,
+        signal.SIGSYS,
+        signal.SIGTRAP,
+        signal.SIGXCPU,
+        signal.SIGXFSZ,
+        signal.SIGALRM,
+        signal.SIGVTALRM,
+        signal.SIGPROF,
+        signal.SIGPIPE,
+    }
 )
 _CGROUP: Final = Path("/sys/fs/cgroup")
 _KEPT: Final = 256
