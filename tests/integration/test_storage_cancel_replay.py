@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events import AttemptOutcome, EventStatus, FailureKind, NodeStatus, QueueReason, RunStatus, new_id
 from settings import DatabaseSettings
 from storage import accounting, cancels, claims, due, ingest, leases, outcomes, queries, replays, runs
+from storage.dead import DeadFilter
 from storage.engine import create_engine, transaction
 from storage.records import ClaimedRun, NewEvent, NewRun, NodeResult, RunRecord, status_of
 
@@ -136,7 +137,7 @@ async def replay(engine: AsyncEngine, *origins: UUID, begin: replays.From | None
 
 
 async def replay_dead(engine: AsyncEngine, *, most: int = 100) -> dict[UUID, UUID]:
-    matching = replays.DeadFilter(pipelines=PIPELINES)
+    matching = DeadFilter(pipelines=PIPELINES)
     async with transaction(engine) as connection:
         dead = await replays.take_dead(connection, tenant=TENANT, matching=matching, most=most)
         asked = [
@@ -308,17 +309,17 @@ async def test_replays_that_race_make_one_run_of_each(engine: AsyncEngine) -> No
 
 async def test_dead_runs_are_counted_and_taken_in_batches_until_none_is_left(engine: AsyncEngine) -> None:
     origins = [await failed_run(engine) for _ in range(5)]
-    matching = replays.DeadFilter(pipelines=PIPELINES, failure_kind=FailureKind.ERROR, type="t")
+    matching = DeadFilter(pipelines=PIPELINES, failure_kind=FailureKind.ERROR, type="t")
     async with engine.connect() as connection:
         assert await replays.count_dead(connection, tenant=TENANT, matching=matching) == 5
         sample = await replays.sample_dead(connection, tenant=TENANT, matching=matching, most=2)
         assert [run.run_id for run in sample] == sorted(origins)[:2]
         for changed in (
-            replays.DeadFilter(pipelines=("p1",)),
-            replays.DeadFilter(pipelines=PIPELINES, type="u"),
-            replays.DeadFilter(pipelines=PIPELINES, failure_kind=FailureKind.TIMEOUT),
-            replays.DeadFilter(pipelines=PIPELINES, after=datetime(2100, 1, 1, tzinfo=UTC)),
-            replays.DeadFilter(pipelines=PIPELINES, before=datetime(2000, 1, 1, tzinfo=UTC)),
+            DeadFilter(pipelines=("p1",)),
+            DeadFilter(pipelines=PIPELINES, type="u"),
+            DeadFilter(pipelines=PIPELINES, failure_kind=FailureKind.TIMEOUT),
+            DeadFilter(pipelines=PIPELINES, after=datetime(2100, 1, 1, tzinfo=UTC)),
+            DeadFilter(pipelines=PIPELINES, before=datetime(2000, 1, 1, tzinfo=UTC)),
         ):
             assert await replays.count_dead(connection, tenant=TENANT, matching=changed) == 0
         assert (await due.standing_counts(connection))[0] == 5

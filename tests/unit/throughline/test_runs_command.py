@@ -121,6 +121,25 @@ def test_dead_runs_are_replayed_after_a_look_or_a_yes_alone(api: _Api) -> None:
     ]
 
 
+def test_dead_runs_are_purged_after_a_look_or_a_yes_alone(api: _Api) -> None:
+    answer = {"dry_run": True, "matching": 3, "purged": 0, "kept": 1, "events": 0, "runs": 0, "sample": [RUN]}
+    api.answers["/runs/purge"] = (200, answer)
+    for arguments in (["--dead"], ["--yes"], ["--dead", "--yes", "--dry-run"]):
+        said(api, "runs", "purge", *arguments, code=2)
+    assert api.asked == []
+    look = said(api, "runs", "purge", "--dead", "--dry-run")
+    assert "3 dead runs match, 2 would be removed" in look
+    assert "1 stay with their event" in look
+    api.answers["/runs/purge"] = (200, answer | {"dry_run": False, "purged": 2, "events": 2, "runs": 5})
+    done = said(api, "runs", "purge", "--dead", "--yes", "--failure-kind", "timeout", "--limit", "7")
+    assert "2 removed" in done
+    assert "2 events went, with 5 runs in all" in done
+    assert [body for _, _, body in api.asked] == [
+        {"limit": 1000, "dry_run": True},
+        {"failure_kind": "timeout", "limit": 7, "dry_run": False},
+    ]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
