@@ -95,6 +95,7 @@ class WorkerRuntime:
             cell=worker.cell,
             on_lost=self._held.cancel,
             hand_back=self._giving_back.lease,
+            on_refused=self._metrics.stale_writes.labels().inc,
         )
         self._writes = Writes(self._database)
         self._processing = Processing(

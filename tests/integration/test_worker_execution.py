@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from events import RunStatus, new_id
+from events import QueueReason, RunStatus, new_id
 from observability.metrics import Metrics
 from observability.tracing import configure_tracing, new_span_id
 from pipelines import Node, Pipeline, RetryPolicy, TaskContext
@@ -41,6 +41,24 @@ class Overtaken(Node[dict[str, Any]]):
         async with transaction(self.shop.engine) as connection:
             await request_cancel(connection, tenant=TENANT, run_ids=[ctx.run_id], reason="enough")
         raise RuntimeError("not yet")
+
+
+class TakenAway(Node[dict[str, Any]]):
+    """Loses its run to a rescuer while it works."""
+
+    shop: Workshop
+    sent: Sent
+
+    async def run(self, _: TaskContext[Any]) -> dict[str, Any]:
+        """Let the rescue commit, and be late."""
+        await self.shop.take_away(self.sent)
+        return {}
+
+
+class TakenAwayWithEffects(TakenAway):
+    """The same, and is late with a checkpoint already."""
+
+    effects = True
 
 
 class Fine(Node[dict[str, Any]]):
@@ -125,3 +143,20 @@ async def test_what_became_of_the_run_is_counted_logged_and_traced(
     assert [line["outcome"] for line in logged if line["event"] == "run ended"] == [told]
     [span] = [span for span in spans.get_finished_spans() if span.name == "process told"]
     assert (span.attributes or {})["throughline.outcome"] == told
+
+
+@pytest.mark.parametrize("node", [TakenAway, TakenAwayWithEffects])
+async def test_finish_and_checkpoint_of_a_run_that_was_rescued_write_nothing_and_are_counted(
+    database_url: str, redis_url: str, tmp_path: Path, node: type[TakenAway]
+) -> None:
+    collected = CollectorRegistry()
+    async with workshop(database_url, redis_url, tmp_path) as shop:
+        pipeline: Pipeline[Any] = Pipeline(name="told", types=("test.told",), schema=Probe, start=node)
+        [sent] = await shop.store("told")
+        TakenAway.shop, TakenAway.sent = shop, sent
+        await execute(shop, sent, pipeline, Metrics(collected))
+        run = await shop.run(sent)
+
+    assert collected.get_sample_value("throughline_stale_writes_total") == 1
+    assert collected.get_sample_value("throughline_runs_total", {"pipeline": "told", "outcome": "succeeded"}) is None
+    assert (run.status, run.reason, run.nodes) == (RunStatus.QUEUED, QueueReason.RESCUED, ())

@@ -181,4 +181,7 @@ def _say_sample(sample: list[str], *, of: int) -> None:
 
 def _error(run: dict[str, Any]) -> str:
     error = run["error"]
-    return f"{error.get('type')}: {error.get('message')}"[:60] if error else ""
+    if not error:
+        return ""
+    where = f"{error['node']}: " if error.get("node") else ""
+    return f"{where}{error.get('type')}: {error.get('message')}"[:80]

@@ -77,12 +77,12 @@ def test_dead_runs_are_the_failed_ones_that_nobody_has_replayed(api: _Api) -> No
         "status": "failed",
         "attempt": 3,
         "finished_at": "2026-11-24T01:00:00Z",
-        "error": {"type": "Boom", "message": "[no]"},
+        "error": {"type": "Boom", "message": "[no]", "node": "n"},
     }
     api.answers["/runs"] = (200, {"items": [run], "next_cursor": None})
     output = said(api, "runs", "list", "--dead", "--pipeline", "p", "--limit", "5")
     assert RUN in output
-    assert "Boom: [no]" in output
+    assert "n: Boom: [no]" in output
     assert api.asked == [("GET", "/runs?pipeline=p&status=failed&replayed=false&limit=5", None)]
 
 
