@@ -69,7 +69,12 @@ class Execution:
     ) -> tuple[Outcome, tuple[NodeWrite, ...]]:
         run = claimed.run
         context = pipeline.context(
-            run.event, run_id=run.run_id, attempt=run.attempt, errors_by_node=claimed.errors_by_node, done=claimed.done
+            run.event,
+            run_id=run.run_id,
+            attempt=run.attempt,
+            errors_by_node=claimed.errors_by_node,
+            done=claimed.done,
+            age=run.age,
         )
         try:
             with claimed.cancellation.heard_by(context):

@@ -10,10 +10,11 @@ import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from events import QueueReason, RunStatus, new_id
-from observability.metrics import Metrics
+from events import FailureKind, QueueReason, RunStatus, new_id
+from observability.metrics import Metrics, null_metrics
 from observability.tracing import configure_tracing, new_span_id
 from pipelines import Node, Pipeline, RetryPolicy, TaskContext
 from settings import TelemetrySettings
@@ -95,7 +96,9 @@ async def writing(shop: Workshop) -> AsyncIterator[Writes]:
     await database.close()
 
 
-async def execute(shop: Workshop, sent: Sent, pipeline: Pipeline[Any], metrics: Metrics) -> None:
+async def execute(
+    shop: Workshop, sent: Sent, pipeline: Pipeline[Any], metrics: Metrics, *, journal: type[RunJournal] = RunJournal
+) -> None:
     """Claim a run and execute it, with nobody to hear of a cancel."""
     lease_id, span_id = new_id(), new_span_id()
     claim = claims.Claim(tenant=TENANT, run_ids=[sent.run_id], span_ids=[span_id], lease_id=lease_id, task_id=None)
@@ -105,9 +108,8 @@ async def execute(shop: Workshop, sent: Sent, pipeline: Pipeline[Any], metrics: 
         [run] = await claims.claim_runs(connection, claim)
     message = Message(tenant=TENANT, pipeline=pipeline.name, run_ids=(sent.run_id,), queue="default")
     async with writing(shop) as writes:
-        journal = OddJournal(run, writes)
         await Execution(writes, metrics).run(
-            Claimed(run=run, span_id=span_id), journal, pipeline=pipeline, message=message
+            Claimed(run=run, span_id=span_id), journal(run, writes), pipeline=pipeline, message=message
         )
 
 
@@ -128,7 +130,7 @@ async def test_what_became_of_the_run_is_counted_logged_and_traced(
         )
         [sent] = await shop.store("told")
         with capture_logs() as logged:
-            await execute(shop, sent, pipeline, Metrics(collected))
+            await execute(shop, sent, pipeline, Metrics(collected), journal=OddJournal)
         run = await shop.run(sent)
 
     def count(name: str, outcome: str) -> float | None:
@@ -160,3 +162,21 @@ async def test_finish_and_checkpoint_of_a_run_that_was_rescued_write_nothing_and
     assert collected.get_sample_value("throughline_stale_writes_total") == 1
     assert collected.get_sample_value("throughline_runs_total", {"pipeline": "told", "outcome": "succeeded"}) is None
     assert (run.status, run.reason, run.nodes) == (RunStatus.QUEUED, QueueReason.RESCUED, ())
+
+
+async def test_a_run_that_waited_beyond_its_lifetime_fails_by_the_databases_clock(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    async with workshop(database_url, redis_url, tmp_path) as shop:
+        pipeline: Pipeline[Any] = Pipeline(name="told", types=("test.told",), schema=Probe, start=Fine, lifetime=3600.0)
+        early, late = await shop.store("told", 2)
+        made = text("UPDATE runs SET created_at = now() - interval '61 minutes' WHERE run_id = :run_id")
+        async with transaction(shop.engine) as connection:
+            await connection.execute(made, {"run_id": late.run_id})
+        for sent in (early, late):
+            await execute(shop, sent, pipeline, null_metrics())
+        assert (await shop.run(early)).status is RunStatus.SUCCEEDED
+        run = await shop.run(late)
+
+    assert (run.status, run.failure_kind, run.attempt) == (RunStatus.FAILED, FailureKind.TIMEOUT, 1)
+    assert (run.error or {})["message"] == "the pipeline's time was over in node 'fine'"
