@@ -159,7 +159,8 @@ class WorkerSettings(Group):
     )
     blocked_limit: PositiveFloat = Field(
         default=30.0,
-        description="Seconds a node may block the event loop before the process is ended, with the line on stderr.",
+        description="Seconds a node may block the event loop before the process is ended, with the line on stderr; "
+        "in the cell no longer than the lease.",
     )
     metrics_port: Port = Field(
         default=9102, description="Port of /metrics; 0 serves none. A prefork child n serves on this port + 1 + n."

@@ -173,6 +173,31 @@ async def test_a_queued_run_ends_at_once_and_is_never_claimed(engine: AsyncEngin
     await balanced(engine)
 
 
+@pytest.mark.parametrize("what", ["retry", "isolated"])
+async def test_a_run_that_waits_for_another_try_or_the_cell_ends_at_once(engine: AsyncEngine, what: str) -> None:
+    [event] = await store(engine)
+    run_id = event.runs[0].run_id
+    if what == "retry":
+        [claimed] = await claim(engine, await lease(engine), run_id)
+        assert await finish(engine, claimed, RunStatus.QUEUED)
+    else:
+        for _ in range(leases.FREE_DEATHS):
+            holder = await lease(engine)
+            await claim(engine, holder, run_id)
+            async with transaction(engine) as connection:
+                await leases.end_lease(connection, holder)
+            async with transaction(engine) as connection:
+                await leases.free_runs(connection, [holder], died=True)
+    waiting = await read(engine, run_id)
+    assert (waiting.status, waiting.reason) == (RunStatus.QUEUED, what)
+    assert await cancel(engine, run_id) == {run_id: RunStatus.CANCELLED}
+    async with transaction(engine) as connection:
+        for queue in ("default", "cell"):
+            _, taken = await due.take_due(connection, queue, most=9, lease=9.0)
+            assert taken == []
+    await balanced(engine)
+
+
 async def test_a_running_run_is_asked_and_its_first_reason_stands(engine: AsyncEngine) -> None:
     [event, other] = await store(engine, 2)
     run_id, holder = event.runs[0].run_id, await lease(engine)
