@@ -24,6 +24,9 @@ FAST = {
     "THROUGHLINE_RELAY_TAKE_LEASE": "3",
 }
 
+PATIENT = {"THROUGHLINE_WORKER_LEASE": "15"}
+"""For a cell whose successor child is to be there before a relay, on a busy machine, too."""
+
 
 @asynccontextmanager
 async def supervised(shop: Workshop, **settings: str) -> AsyncIterator[list[Worker]]:
@@ -66,7 +69,7 @@ async def test_killer_ends_poisoned_and_its_neighbours_succeed(
 ) -> None:
     async with workshop(database_url, redis_url, tmp_path, **FAST) as shop:
         relay = await shop.relay()
-        cell = await shop.cell()
+        cell = await shop.cell(**PATIENT)
         async with supervised(shop):
             neighbours = await shop.store("steady", 20, sleep=0.3)
             [killer] = await shop.store("deadly", how=how, die_attempts=99)
@@ -133,7 +136,7 @@ async def test_run_that_kills_itself_as_from_outside_does_not_go_on_for_ever(
     settings = FAST | {"THROUGHLINE_WORKER_CELL_UNEXPLAINED_DEATHS": "3"}
     async with workshop(database_url, redis_url, tmp_path, **settings) as shop:
         await shop.relay()
-        await shop.cell()
+        await shop.cell(**PATIENT)
         [sent] = await shop.store("deadly", queue="cell", how="kill", die_attempts=99)
         run = await shop.ended(sent, seconds=40)
 
@@ -182,7 +185,7 @@ async def test_poisoned_run_leaves_no_message_that_goes_round(
     """Celery sends a dead child's message again, which finds nothing to claim and is gone."""
     async with workshop(database_url, redis_url, tmp_path, **FAST) as shop:
         await shop.relay()
-        await shop.cell()
+        await shop.cell(**PATIENT)
         [sent] = await shop.store("deadly", queue="cell", how="exit", die_attempts=99)
         run = await shop.ended(sent, seconds=30)
 
@@ -230,7 +233,7 @@ async def test_node_that_blocks_the_loop_is_named_and_costs_its_neighbours_nothi
     """Also where it holds the interpreter: then only the last resort acts, which names the line."""
     async with workshop(database_url, redis_url, tmp_path, **FAST, THROUGHLINE_WORKER_BLOCKED_LIMIT="1.5") as shop:
         await shop.relay()
-        cell = await shop.cell()
+        cell = await shop.cell(**PATIENT)
         async with supervised(shop) as workers:
             neighbours = await shop.store("steady", 5, sleep=0.3)
             [blocker] = await shop.store("deadly", how=how, die_attempts=99)
