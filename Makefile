@@ -8,6 +8,7 @@ WORKERS ?= 2
 QUICK ?=
 SEED ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 bin := .venv/bin
 embedded := .venv/embedded.stamp
@@ -31,6 +32,10 @@ up: $(embedded) ## Start everything here and keep it running until Ctrl-C
 .PHONY: chaos
 chaos: $(embedded) ## Break everything on purpose under load and audit every 202 (QUICK=1: five minutes; SEED=n: that plan again)
 	@$(bin)/python -m throughline chaos $(if $(QUICK),--quick) $(if $(SEED),--seed '$(SEED)')
+
+.PHONY: bench
+bench: $(dev) ## Measure everything beside its references: about ten minutes (QUICK=1: about two; BENCH_ARGS: see its --help)
+	@$(bin)/python -m benchmarks $(if $(QUICK),--quick) $(BENCH_ARGS)
 
 .PHONY: test
 test: $(dev) images ## Run the suite in parallel, in containers or on the embedded servers; it says which
