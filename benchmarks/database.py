@@ -1,5 +1,6 @@
 """The driver's own way to PostgreSQL: past the API, one connection."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, LiteralString, cast
 
@@ -44,6 +45,10 @@ class Database:
     def value(self, statement: LiteralString, **parameters: Any) -> Any:
         """Return the one value of a query."""
         return self.row(statement, **parameters)[0]
+
+    def transaction(self) -> AbstractContextManager[object]:
+        """Let what follows be one transaction."""
+        return self._connection.transaction()
 
     def require_durable(self) -> dict[str, str]:
         """Return the settings that a commit's promise rests on.

@@ -78,14 +78,14 @@ GOALS = (
         unit="MB",
     ),
     Goal(
-        title="drain, 1,000,000 due / 10,000 due",
-        figure="drain 1000000 due",
-        over="drain 10000 due",
+        title="drain with much due / with little",
+        figure="drain with much due",
+        over="drain with little due",
         aim=0.95,
         bound=0.85,
     ),
     Goal(
-        title="ingest, 10,000,000 rows of history / none",
+        title="ingest with history / without",
         figure="ingest with history",
         over="ingest without history",
         aim=0.95,

@@ -47,16 +47,14 @@ class Ways:
 class BenchStack:
     """PostgreSQL, Redis and a collector that stay up; everything else is started for the section that wants it."""
 
-    def __init__(self, folder: DataFolder, knobs: Knobs, *, cluster: Path | None = None) -> None:
+    def __init__(self, folder: DataFolder, knobs: Knobs) -> None:
         self.knobs = knobs
         self.folder = folder
-        self.postgres = EmbeddedPostgres(
-            cluster or folder.postgres, log_file=folder.logs / "postgres.log", settings=_POSTGRES
-        )
+        self.postgres = EmbeddedPostgres(folder.postgres, log_file=folder.logs / "postgres.log", settings=_POSTGRES)
         self.redis = EmbeddedRedis(folder.redis, log_file=folder.logs / "redis.log")
         self.services: dict[str, ProcessService] = {}
         self.api_ports: tuple[int, ...] = ()
-        self._supervisor: Supervisor | None = None
+        self.database_url = ""
         self._database: Database | None = None
         self._sink_port = 0
 
@@ -67,12 +65,17 @@ class BenchStack:
             StackError: something doesn't start, or PostgreSQL isn't durable.
 
         """
-        self._supervisor = supervisor
         supervisor.start(self.postgres, self.redis)
-        upgrade(DatabaseSettings(url=SecretStr(self.postgres.url)))
-        self._database = Database(self.postgres.url)
+        self.use(self.postgres.url)
         self._sink_port = free_port()
         self._launch(self._python("sink", "benchmarks.sink", str(self._sink_port), port=self._sink_port))
+
+    def use(self, url: str) -> None:
+        """Bring the schema of this database up; processes that start from now on use it."""
+        upgrade(DatabaseSettings(url=SecretStr(url)))
+        if self._database is not None:
+            self._database.close()
+        self.database_url, self._database = url, Database(url)
 
     @property
     def database(self) -> Database:
@@ -220,7 +223,7 @@ class BenchStack:
 
     def _throughline(self, name: str, ready: str, ways: Ways | None, **variables: str) -> ProcessService:
         real = {
-            "THROUGHLINE_DATABASE_URL": ways.database_url if ways else self.postgres.url,
+            "THROUGHLINE_DATABASE_URL": ways.database_url if ways else self.database_url,
             "THROUGHLINE_REDIS_URL": ways.redis_url if ways else self.redis.url,
             "THROUGHLINE_PIPELINES_MODULES": '["benchmarks.flow"]',
             "THROUGHLINE_LOG_FORMAT": "json",
