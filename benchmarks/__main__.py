@@ -32,11 +32,12 @@ def bench(  # noqa: PLR0913 - a command has as many options as it has
     api_processes: Annotated[int, typer.Option(min=1, help="API processes.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
     traces: Annotated[str, typer.Option(help="Share of the traces sampled, or off.")] = "1.0",
+    references: Annotated[bool, typer.Option(help="Measure the references, too; without them no ratios.")] = True,
     repetitions: Annotated[int | None, typer.Option(min=1, help="How often each figure is measured.")] = None,
 ) -> None:
     """Measure the whole system beside its references; ends with 1 when a figure is below its floor or worth nothing."""
     form = QUICK if quick else FULL
-    form = replace(form, repetitions=repetitions or form.repetitions)
+    form = replace(form, repetitions=repetitions or form.repetitions, references=references)
     names = [name for name in only.split(",") if name] or list(SECTIONS)
     if unknown := [name for name in names if name not in SECTIONS]:
         raise typer.BadParameter(f"no such section: {', '.join(unknown)}")
@@ -64,6 +65,7 @@ def run(form: Form, knobs: Knobs, names: list[str]) -> Results:
         "python": platform.python_version(),
         "kernel": platform.release(),
     }
+    results.facts["load of the machine before"] = os.getloadavg()
     results.facts["run"] = {"form": form.name, **asdict(knobs)}
     with (
         tempfile.TemporaryDirectory(prefix="throughline-bench-") as home,

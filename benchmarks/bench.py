@@ -23,6 +23,7 @@ class Form:
     drain: int
     celery: int
     idle: int
+    references: bool = True
     waiting: int = 2000
     round_trips: int = 1000
 

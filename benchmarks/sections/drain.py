@@ -5,22 +5,26 @@ import time
 import redis
 
 from benchmarks.bench import Bench
-from benchmarks.meter import resident_mib
+from benchmarks.memory import note_memory, resident
 from benchmarks.references.environment import QUEUE
 
 _TRIM = 0.02
 _SPEED = """
-    SELECT count(*), extract(epoch FROM max(finished_at) - min(started_at))::float8,
-           percentile_cont(%(first)s) WITHIN GROUP (ORDER BY extract(epoch FROM finished_at)),
-           percentile_cont(%(last)s) WITHIN GROUP (ORDER BY extract(epoch FROM finished_at))
+    SELECT count(*) / extract(epoch FROM max(finished_at) - min(started_at))::float8
     FROM runs WHERE status = 'succeeded'
+"""
+_STEADY_SPEED = """
+    SELECT count(*) / extract(epoch FROM max(finished_at) - min(finished_at))::float8
+    FROM (SELECT finished_at, ntile(50) OVER (ORDER BY finished_at) AS part FROM runs WHERE status = 'succeeded') AS r
+    WHERE part BETWEEN 2 AND 49
 """
 
 
 def drain(bench: Bench) -> None:
     """Work off a backlog that was there before the workers, in turn with bare Celery working off its own."""
     for _ in range(bench.form.repetitions):
-        _bare_celery(bench)
+        if bench.form.references:
+            _bare_celery(bench)
         _drain(bench, "drain", type_="bench.three", count=bench.form.drain, traced=True)
     _drain(bench, "drain with effects", type_="bench.effects", count=bench.form.drain // 3, traced=False)
 
@@ -28,15 +32,17 @@ def drain(bench: Bench) -> None:
 def _drain(bench: Bench, name: str, *, type_: str, count: int, traced: bool) -> None:
     stack = bench.stack
     stack.sink.reset()
+    empty = stack.database.rows()
     make_backlog(bench, count, type_=type_)
     written = stack.database.rows()
     stack.start_workers()
-    memory = {kind: resident_mib(pid) for kind, pid in stack.pids.items()}
+    memory = resident(bench)
     with bench.costing(name, lambda: count):
         stack.let_relay_go()
         bench.settle(timeout=60 + count / 50)
     bench.add(name, speed(bench))
-    _note_memory(bench, name, memory)
+    bench.add(f"{name}, steady part", steady_speed(bench))
+    note_memory(bench, name, memory)
     if traced:
         bench.check_spans(name, events=count)
     stack.stop("relay", "worker")
@@ -47,7 +53,7 @@ def _drain(bench: Bench, name: str, *, type_: str, count: int, traced: bool) -> 
         ("rows updated", after.updated - written.updated),
     ):
         bench.add(f"{name} {what}", amount / count, "bytes/event" if what == "WAL" else "rows/event")
-    bench.add(f"{name} size in PostgreSQL", after.size / count, "bytes/event")
+    bench.add(f"{name} size in PostgreSQL", (after.size - empty.size) / count, "bytes/event")
     stack.database.forget_events()
 
 
@@ -62,25 +68,12 @@ def make_backlog(bench: Bench, count: int, *, type_: str, wait: float = 0.0) -> 
 
 def speed(bench: Bench) -> float:
     """Return events a second from the first claim to the last finish."""
-    count, seconds, first, last = bench.stack.database.row(_SPEED, first=_TRIM, last=1 - _TRIM)
-    bench.results.facts["drain in the steady part"] = count * (1 - 2 * _TRIM) / max(float(last - first), 1e-9)
-    return float(count / seconds)
+    return float(bench.stack.database.value(_SPEED))
 
 
-def _note_memory(bench: Bench, name: str, before: dict[str, float]) -> None:
-    stack = bench.stack
-    after = {kind: resident_mib(pid) for kind, pid in stack.pids.items()}
-    bench.results.facts[f"memory, {name}"] = {
-        kind: {"before MiB": round(before.get(kind, 0.0), 1), "after MiB": round(size, 1)}
-        for kind, size in after.items()
-    }
-    with redis.Redis.from_url(stack.redis_url(0)) as client:
-        info = client.info("memory")
-        bench.results.facts[f"Redis, {name}"] = {
-            "used MiB": round(info["used_memory"] / 2**20, 1),
-            "peak MiB": round(info["used_memory_peak"] / 2**20, 1),
-            "keys": client.dbsize(),
-        }
+def steady_speed(bench: Bench) -> float:
+    """Return events a second without the first and the last fiftieth."""
+    return float(bench.stack.database.value(_STEADY_SPEED))
 
 
 def _bare_celery(bench: Bench) -> None:

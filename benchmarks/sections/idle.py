@@ -10,7 +10,6 @@ from benchmarks.sections.plain import WORKER, forget_plain, plain_database
 
 _LOOK = 0.0003
 _WARM = 10
-_REAL = "SELECT count(*) FROM runs WHERE status = 'succeeded'"
 _BLOCKS = 4
 
 
@@ -20,19 +19,23 @@ def idle(bench: Bench) -> None:
     stack.start_api()
     stack.start_workers()
     stack.start_relay()
-    plain_port = stack.start_reference_api("plain")
-    stack.start_celery("plain-worker", WORKER)
-    database = plain_database(stack)
-    real, plain = list[float](), list[float]()
+    database, port = None, 0
+    if bench.form.references:
+        database, port = plain_database(stack), stack.start_reference_api("plain")
+        stack.start_celery("plain-worker", WORKER)
+    taken: dict[str, list[float]] = {"plain idle": [], "idle": []}
     each = bench.form.idle // _BLOCKS
     for block in range(_BLOCKS):
         warm = _WARM if block == 0 else 2
-        plain += one_by_one(bench, plain_port, database, each, look=PLAIN_DONE, warm=warm)
-        real += one_by_one(bench, stack.api_ports[0], stack.database, each, look=REAL_DONE, warm=warm)
-    for name, taken in (("plain idle", sorted(plain)), ("idle", sorted(real))):
-        bench.add(f"{name} p50", quantile(taken, 0.5) * 1000, "ms")
-        bench.add(f"{name} p99", quantile(taken, 0.99) * 1000, "ms")
-    database.close()
+        if database is not None:
+            taken["plain idle"] += one_by_one(bench, port, database, each, look=PLAIN_DONE, warm=warm)
+        taken["idle"] += one_by_one(bench, stack.api_ports[0], stack.database, each, look=REAL_DONE, warm=warm)
+    for name, seconds in taken.items():
+        if ordered := sorted(seconds):
+            bench.add(f"{name} p50", quantile(ordered, 0.5) * 1000, "ms")
+            bench.add(f"{name} p99", quantile(ordered, 0.99) * 1000, "ms")
+    if database is not None:
+        database.close()
     stack.stop("api", "relay", "worker", "plain")
     stack.database.forget_events()
     forget_plain(stack)

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from benchmarks.bench import Bench
 from benchmarks.loadgen import Orders
+from benchmarks.memory import note_memory, resident
 from benchmarks.sections.idle import PLAIN_DONE, one_by_one
 from benchmarks.sections.plain import WORKER, forget_plain, plain_database
 from benchmarks.stack import read_sent
@@ -30,7 +31,8 @@ _PLAIN_OPEN = "SELECT count(*) FROM plain_events WHERE finished_at IS NULL"
 def sustained(bench: Bench) -> None:
     """Ingest and work at once; the senders are held back while the backlog is over a bound, so that it doesn't grow."""
     for _ in range(bench.form.repetitions):
-        _plain(bench)
+        if bench.form.references:
+            _plain(bench)
         _real(bench)
 
 
@@ -40,13 +42,14 @@ def _real(bench: Bench) -> None:
     stack.start_api()
     stack.start_workers()
     stack.start_relay()
-    accepted = 0
+    accepted, memory = 0, resident(bench)
     with bench.costing("sustained", lambda: accepted):
         begin, end, accepted = _pressed(
             bench, bench.orders(seconds=_window(bench) + 2.0), database.open_runs, bound=_BOUND
         )
         bench.settle(timeout=60.0)
     _note(bench, "sustained", database.row(_REAL, begin=begin, end=end), (end - begin).total_seconds())
+    note_memory(bench, "sustained", memory)
     bench.check_spans("sustained", events=accepted)
     stack.stop("api", "relay", "worker")
     database.forget_events()
