@@ -5,8 +5,10 @@ import logging
 import os
 import sys
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Final, TextIO, cast
 
 import orjson
@@ -41,9 +43,27 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return structlog.stdlib.get_logger(name)
 
 
-def bind(**ids: object) -> AbstractContextManager[None]:
+_bound: Final[ContextVar[Mapping[str, object]]] = ContextVar("throughline_log_ids", default=MappingProxyType({}))
+
+
+class bind:  # noqa: N801 - it reads as the verb that it is
     """Put ``event_id``, ``run_id``, ``pipeline``, ``node``, ``attempt``, … on every line of this context."""
-    return structlog.contextvars.bound_contextvars(**ids)
+
+    __slots__ = ("_ids", "_token")
+
+    def __init__(self, **ids: object) -> None:
+        self._ids = ids
+
+    def __enter__(self) -> None:
+        self._token: Token[Mapping[str, object]] = _bound.set({**_bound.get(), **self._ids})
+
+    def __exit__(self, *_: object) -> None:
+        _bound.reset(self._token)
+
+
+def bound_ids() -> Mapping[str, object]:
+    """Return what ``bind`` puts on the lines of this context."""
+    return _bound.get()
 
 
 def configure_logging(settings: LogSettings, *, service: str, stream: TextIO | None = None) -> None:
@@ -154,6 +174,10 @@ def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventD
     return event
 
 
+def _add_bound(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {**_bound.get(), **event}
+
+
 def _add_record(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     record: logging.LogRecord = event["_record"]
     event["timestamp"] = _timestamp(record.created)
@@ -182,6 +206,7 @@ def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
 
 _SHARED: Final[tuple[Processor, ...]] = (
     structlog.contextvars.merge_contextvars,
+    _add_bound,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.PositionalArgumentsFormatter(),
