@@ -46,7 +46,7 @@ class OutputCodec:
 
         """
         try:
-            value = self._adapter.dump_python(output, mode="json", round_trip=True, warnings="error")
+            value = self._adapter.serializer.to_python(output, mode="json", round_trip=True, warnings="error")
         except PydanticSerializationError:
             raise InvalidOutputError(f"returned {self._explain(output)}") from None
         except (ValueError, RecursionError) as error:
@@ -77,7 +77,7 @@ class OutputCodec:
 
         """
         try:
-            return self._adapter.validate_json(text, by_alias=True, by_name=True)
+            return self._adapter.validator.validate_json(text, by_alias=True, by_name=True)
         except ValidationError as error:
             raise InvalidOutputError(f"its output does not come back as {self._name}: {fields_of(error)}") from None
 

@@ -23,8 +23,10 @@ from observability.tracing.trace_context import (
     LinkReason,
     add_link,
     context_from,
+    context_of,
     link_to,
     links_to,
+    span_context_of,
     trace_id_of,
     traceparent_of,
 )
@@ -38,6 +40,7 @@ __all__ = [
     "add_link",
     "configure_tracing",
     "context_from",
+    "context_of",
     "emit_run_span",
     "link_to",
     "links_to",
@@ -50,6 +53,7 @@ __all__ = [
     "server_span",
     "set_outcome",
     "set_response",
+    "span_context_of",
     "trace_id_of",
     "traceparent_of",
 ]

@@ -66,12 +66,9 @@ def key_value(tag: bytes, key: str, value: Simple) -> bytes:
 _cached_key_value = lru_cache(maxsize=8192, typed=True)(key_value)
 
 
-def _attributes(tag: bytes, attributes: Mapping[str, Simple]) -> Iterable[bytes]:
-    for key, value in attributes.items():
-        if isinstance(value, str) and len(value) > _CACHED:
-            yield key_value(tag, key, value)
-        else:
-            yield _cached_key_value(tag, key, value)
+def _attribute(tag: bytes, key: str, value: Simple) -> bytes:
+    long = isinstance(value, str) and len(value) > _CACHED
+    return key_value(tag, key, value) if long else _cached_key_value(tag, key, value)
 
 
 @lru_cache(maxsize=1024)
@@ -91,7 +88,13 @@ def _link(link: Link) -> bytes:
     attributes: Mapping[str, Simple] = link.attributes or {}  # type: ignore[assignment]  # the caller's to see to
     return field(
         _LINK,
-        b"".join((ids, *_attributes(_LINK_ATTRIBUTE, attributes), _FLAGS.pack(_LINK_FLAGS, _span_flags(context)))),
+        b"".join(
+            (
+                ids,
+                *[_attribute(_LINK_ATTRIBUTE, key, value) for key, value in attributes.items()],
+                _FLAGS.pack(_LINK_FLAGS, _span_flags(context)),
+            )
+        ),
     )
 
 
@@ -122,10 +125,10 @@ def encode_span(  # noqa: PLR0913 - a span's fields
 
     """
     parts = [
+        *[_attribute(_ATTRIBUTE, key, value) for key, value in attributes.items()],
         _IDS.pack(_TRACE_ID, 16, context[0].to_bytes(16, "big"), _SPAN_ID, 8, context[1].to_bytes(8, "big")),
         _TIMES.pack(_START, start, _END, end, _KIND, kind.value + 1, *_SPAN_FLAGS, _span_flags(parent)),
         _name(name),
-        *_attributes(_ATTRIBUTE, attributes),
         *map(_link, links),
         _UNSET if status[0] is StatusCode.UNSET else _status(*status),
     ]
@@ -138,7 +141,7 @@ class Envelope:
     """What is around the spans of one resource and one scope."""
 
     def __init__(self, resource: Mapping[str, Simple], *, scope: str, version: str, schema_url: str = "") -> None:
-        self._resource = field(b"\x0a", b"".join(_attributes(b"\x0a", resource)))
+        self._resource = field(b"\x0a", b"".join(_attribute(b"\x0a", key, value) for key, value in resource.items()))
         self._scope = field(b"\x0a", field(b"\x0a", scope.encode()) + field(b"\x12", version.encode()))
         self._schema = field(b"\x1a", schema_url.encode()) if schema_url else b""
 
