@@ -14,9 +14,9 @@ from events import Event, NodeStatus
 from storage.records import ClaimedRun, NodeResult
 from storage.sql import typed
 
-# The status to be found comes from a row, not as a constant: of a constant the planner can tell that it fits the partial
-# indexes of what is queued, and by numbers that are always behind it takes the whole backlog for a few rows, which it
-# then reads for each claim.
+# The status to be found comes from a row, not as a constant: of a constant the planner can tell that it fits the
+# partial indexes of what is queued, and by numbers that are always behind it takes the whole backlog for a few rows,
+# which it then reads for each claim.
 # Rows are locked in the order of their ids, so that two claims of overlapping ids wait and never deadlock. The lease
 # is locked too: a rescuer that ends it sees either this claim committed, or makes it find no lease. A run that was sent
 # to the cell is not for others, who may still get a message from before.

@@ -64,7 +64,7 @@ _CHECKPOINT = typed(
     **_NODE_TYPES,
 )
 
-# As in a claim, the status to be found comes from a row: else the index of all that is running looks cheaper than it is.
+# As in a claim, the status to be found comes from a row: else the index of what is running looks cheaper than it is.
 # A retry is a try that its process survived: a run that was in the cell for it goes home. A run that was asked to end
 # is not queued again.
 _FINISH = typed(
