@@ -7,7 +7,10 @@ EVENTS ?=
 WORKERS ?= 2
 QUICK ?=
 SEED ?=
+DUE ?=
+HISTORY ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 bin := .venv/bin
 embedded := .venv/embedded.stamp
@@ -18,7 +21,7 @@ export PYTHON
 
 .PHONY: help
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(embedded) ## Start everything here, send events through it and show the line of one (EVENTS=path: your own)
@@ -31,6 +34,14 @@ up: $(embedded) ## Start everything here and keep it running until Ctrl-C
 .PHONY: chaos
 chaos: $(embedded) ## Break everything on purpose under load and audit every 202 (QUICK=1: five minutes; SEED=n: that plan again)
 	@$(bin)/python -m throughline chaos $(if $(QUICK),--quick) $(if $(SEED),--seed '$(SEED)')
+
+.PHONY: bench
+bench: $(dev) ## Measure everything beside its references: about ten minutes (QUICK=1: about two; BENCH_ARGS: see its --help)
+	@$(bin)/python -m benchmarks $(if $(QUICK),--quick) $(BENCH_ARGS)
+
+.PHONY: bench-scale
+bench-scale: $(dev) ## Measure with a large backlog and a long history, kept in .throughline/bench-scale (DUE=n, HISTORY=n)
+	@$(bin)/python -m benchmarks.scale $(if $(DUE),--due '$(DUE)') $(if $(HISTORY),--history '$(HISTORY)') $(BENCH_ARGS)
 
 .PHONY: test
 test: $(dev) images ## Run the suite in parallel, in containers or on the embedded servers; it says which

@@ -6,13 +6,13 @@ from typing import Any
 
 from opentelemetry.trace import Link, Span, SpanContext, get_current_span
 
-from events import Cancelled, ErrorInfo, Failed, FailureKind, Outcome, QueueReason, RunStatus
+from events import Cancelled, ErrorInfo, Failed, FailureKind, Outcome, QueueReason, Retry, RunStatus
 from observability import attributes as key
 from observability.logs import bind, get_logger, tell
 from observability.metrics import Metrics, RunOutcome
 from observability.tracing import LinkReason, RunIds, context_of, links_to, run_span, set_outcome, span_context_of
 from pipelines import Pipeline, execute
-from storage.outcomes import Finish, NodeWrite
+from storage.outcomes import Finish, Moved, NodeWrite
 from worker.held import Claimed
 from worker.journal import RunJournal
 from worker.message import Message
@@ -44,7 +44,7 @@ class Execution:
                     return
                 outcome, nodes = await self._execute(claimed, pipeline, journal)
                 finish = finish_of(run, outcome, nodes)
-                age = await self._writes.finish(finish)
+                moved = await self._writes.finish(finish)
             except StaleAttempt:
                 self._metrics.stale_writes.labels().inc()
                 set_outcome(span, "stale")
@@ -53,14 +53,22 @@ class Execution:
                 _log.info("run ended", outcome="given_back", duration=_since(began))
                 raise
             else:
-                self._tell(finish, error_of(outcome), span, pipeline=run.pipeline, began=began, age=age)
+                stood = _stood(outcome, moved)
+                if stood is not outcome:
+                    finish = finish_of(run, stood)
+                self._tell(finish, error_of(stood), span, pipeline=run.pipeline, began=began, age=moved.age)
 
     async def _execute(
         self, claimed: Claimed, pipeline: Pipeline[Any], journal: RunJournal
     ) -> tuple[Outcome, tuple[NodeWrite, ...]]:
         run = claimed.run
         context = pipeline.context(
-            run.event, run_id=run.run_id, attempt=run.attempt, errors_by_node=claimed.errors_by_node, done=claimed.done
+            run.event,
+            run_id=run.run_id,
+            attempt=run.attempt,
+            errors_by_node=claimed.errors_by_node,
+            done=claimed.done,
+            age=run.age,
         )
         try:
             with claimed.cancellation.heard_by(context):
@@ -132,6 +140,15 @@ def _span(claimed: Claimed, message: Message) -> Iterator[Span]:
 
 def _previous(origin: SpanContext, span_id: str) -> str:
     return f"00-{origin.trace_id:032x}-{span_id}-{origin.trace_flags:02x}"
+
+
+def _stood(outcome: Outcome, moved: Moved) -> Outcome:
+    """Return what a run came to as it was written, which PostgreSQL decides."""
+    if isinstance(outcome, Retry) and moved.status is RunStatus.CANCELLED:
+        return Cancelled(reason="")
+    if moved.status is RunStatus.FAILED and not isinstance(outcome, Failed):
+        return Failed(kind=FailureKind.INVALID_OUTPUT, error=_info(ValueRefused()))
+    return outcome
 
 
 def _info(error: Exception) -> ErrorInfo:

@@ -59,10 +59,16 @@ class World:
         self.redis.close()
 
     async def store(
-        self, count: int = 1, *, pipeline: str = "p", queue: str = "default", traceparent: str | None = None
+        self,
+        count: int = 1,
+        *,
+        pipeline: str = "p",
+        queue: str = "default",
+        traceparent: str | None = None,
+        data: str = "{}",
     ) -> list[UUID]:
         """Accept events of one run each; return the runs' ids."""
-        new = [_event(pipeline, queue, traceparent) for _ in range(count)]
+        new = [_event(pipeline, queue, traceparent, data) for _ in range(count)]
         async with transaction(self.engine) as connection:
             await ingest.store_events(connection, new)
         return [event.runs[0].run_id for event in new]
@@ -139,7 +145,7 @@ async def until(condition: Callable[[], Any], *, within: float = 10.0) -> Any:
         await asyncio.sleep(0.01)
 
 
-def _event(pipeline: str, queue: str, traceparent: str | None) -> NewEvent:
+def _event(pipeline: str, queue: str, traceparent: str | None, data: str) -> NewEvent:
     event_id = new_id()
     return NewEvent(
         tenant=TENANT,
@@ -149,7 +155,7 @@ def _event(pipeline: str, queue: str, traceparent: str | None) -> NewEvent:
         type="t",
         subject=None,
         time=None,
-        data="{}",
+        data=data,
         content_hash=b"0" * 32,
         traceparent=traceparent,
         runs=(NewRun(run_id=new_id(), pipeline=pipeline, pipeline_version=1, queue=queue),),

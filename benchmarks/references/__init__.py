@@ -1,0 +1,1 @@
+"""What the real thing is measured against."""
