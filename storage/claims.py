@@ -12,25 +12,25 @@ from sqlalchemy.types import Double, Text, Uuid
 
 from events import Event, NodeStatus
 from storage.records import ClaimedRun, NodeResult
-from storage.sql import typed
+from storage.sql import FEW, typed
 
 # The status to be found comes from a row, not as a constant: of a constant the planner can tell that it fits the
-# partial indexes of what is queued, and by numbers that are always behind it takes the whole backlog for a few rows,
-# which it then reads for each claim.
+# partial indexes of what is queued, and would read the backlog for each claim.
 # Rows are locked in the order of their ids, so that two claims of overlapping ids wait and never deadlock. The lease
 # is locked too: a rescuer that ends it sees either this claim committed, or makes it find no lease. A run that was sent
 # to the cell is not for others, who may still get a message from before.
 _CLAIM = typed(
-    """
+    f"""
     WITH lease AS (
-        SELECT lease_id, worker, cell, :tenant AS of_tenant, 'queued' AS sought FROM worker_leases
+        SELECT lease_id, worker, cell, :tenant AS tenant, 'queued' AS sought FROM worker_leases
         WHERE lease_id = :lease_id AND ended_at IS NULL AND expires_at > clock_timestamp()
         FOR KEY SHARE
     ), wanted AS (
-        SELECT r.tenant, r.run_id
-        FROM lease CROSS JOIN unnest(:run_ids) AS asked(run_id)
-        JOIN runs r ON r.tenant = lease.of_tenant AND r.run_id = asked.run_id AND r.status = lease.sought
-        WHERE r.available_at <= now() AND r.cancel_requested_at IS NULL AND (r.home_queue IS NULL OR lease.cell)
+        SELECT r.tenant, r.run_id, asked.span_id
+        FROM lease CROSS JOIN unnest(:run_ids, :span_ids) WITH ORDINALITY AS asked(run_id, span_id, place)
+        JOIN runs r ON r.tenant = lease.tenant AND r.run_id = asked.run_id AND r.status = lease.sought
+        WHERE {FEW} AND r.available_at <= now() AND r.cancel_requested_at IS NULL
+          AND (r.home_queue IS NULL OR lease.cell)
         ORDER BY r.run_id
         FOR NO KEY UPDATE OF r
     ), claimed AS (
@@ -40,12 +40,11 @@ _CLAIM = typed(
         FROM wanted, lease
         WHERE r.tenant = wanted.tenant AND r.run_id = wanted.run_id
         RETURNING r.tenant, r.run_id, r.event_id, r.pipeline, r.pipeline_version, r.attempt, r.errors, r.deaths,
-                  r.traceparent, r.available_at, r.created_at, r.replay_of, r.replay_from
+                  r.traceparent, r.available_at, r.created_at, r.replay_of, r.replay_from, wanted.span_id
     ), begun AS (
         INSERT INTO attempts (tenant, run_id, attempt, lease_id, worker, task_id, span_id)
-        SELECT claimed.tenant, claimed.run_id, claimed.attempt, lease.lease_id, lease.worker, :task_id, span.span_id
+        SELECT claimed.tenant, claimed.run_id, claimed.attempt, lease.lease_id, lease.worker, :task_id, claimed.span_id
         FROM claimed CROSS JOIN lease
-        JOIN unnest(:run_ids, :span_ids) AS span(run_id, span_id) USING (run_id)
     )
     SELECT c.run_id, c.pipeline, c.pipeline_version, c.attempt, c.errors, c.deaths, c.traceparent, c.replay_of,
            c.replay_from, extract(epoch FROM now() - c.available_at)::float8 AS queue_wait,
@@ -53,7 +52,7 @@ _CLAIM = typed(
            e.tenant, e.event_id, e.source, e.ce_id, e.type, e.subject, e.time, e.data, e.received_at,
            e.traceparent AS event_traceparent
     FROM claimed c JOIN events e USING (tenant, event_id)
-    """,
+    """,  # noqa: S608 - made of this package's own text; values are parameters
     tenant=Text(),
     run_ids=ARRAY(Uuid),
     span_ids=ARRAY(Text),
@@ -70,13 +69,13 @@ _DONE = typed(
     run_ids=ARRAY(Uuid),
 ).columns(output=JSONB, error=JSONB)
 
-# That the place counts from 1 keeps the planner from the index of what is queued, as in a claim.
 _DEFER = typed(
-    """
+    f"""
     WITH wanted AS (
         SELECT r.tenant, r.run_id
         FROM unnest(:run_ids) WITH ORDINALITY AS asked(run_id, place)
-        JOIN runs r ON r.tenant = :tenant AND r.run_id = asked.run_id AND (r.status = 'queued') = (place > 0)
+        JOIN runs r ON r.tenant = :tenant AND r.run_id = asked.run_id
+        WHERE {FEW} AND (r.status = 'queued') = (place > 0)
         ORDER BY r.run_id FOR NO KEY UPDATE OF r
     )
     UPDATE runs r
@@ -84,7 +83,7 @@ _DEFER = typed(
         available_at = greatest(r.available_at, now() + make_interval(secs => :delay)),
         publish_at = greatest(r.available_at, now() + make_interval(secs => :delay)), published_at = NULL
     FROM wanted WHERE r.tenant = wanted.tenant AND r.run_id = wanted.run_id
-    """,
+    """,  # noqa: S608 - made of this package's own text; values are parameters
     tenant=Text(),
     run_ids=ARRAY(Uuid),
     reason=Text(),
@@ -92,16 +91,17 @@ _DEFER = typed(
 )
 
 _RELEASE = typed(
-    """
+    f"""
     WITH wanted AS (
         SELECT r.tenant, r.run_id
         FROM unnest(:run_ids) WITH ORDINALITY AS asked(run_id, place)
-        JOIN runs r ON r.tenant = :tenant AND r.run_id = asked.run_id AND (r.status = 'queued') = (place > 0)
+        JOIN runs r ON r.tenant = :tenant AND r.run_id = asked.run_id
+        WHERE {FEW} AND (r.status = 'queued') = (place > 0)
         ORDER BY r.run_id FOR NO KEY UPDATE OF r
     )
     UPDATE runs r SET publish_at = r.available_at, published_at = NULL
     FROM wanted WHERE r.tenant = wanted.tenant AND r.run_id = wanted.run_id
-    """,
+    """,  # noqa: S608 - made of this package's own text; values are parameters
     tenant=Text(),
     run_ids=ARRAY(Uuid),
 )

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import DateTime, Double, Integer, Text, Uuid
 
 from storage.records import DueRun
-from storage.sql import typed
+from storage.sql import FEW, typed
 
 # A loose index scan: one probe a queue, however many rows are due.
 _QUEUES = typed(
@@ -28,16 +28,15 @@ _QUEUES = typed(
 
 _WINDOW = typed(
     """
-    SELECT (
-        SELECT count(*) FROM (
-            SELECT FROM runs
-            WHERE status = 'queued' AND published_at IS NOT NULL AND queue = :queue AND publish_at > now() LIMIT :most
-        ) AS sent
-    ) AS sent,
-    EXISTS (
+    SELECT count(*) AS sent, min(published_at) AS oldest, EXISTS (
         SELECT FROM runs
         WHERE status = 'queued' AND published_at IS NOT NULL AND queue = :queue AND publish_at <= now()
     ) AS overdue
+    FROM (
+        SELECT published_at FROM runs
+        WHERE status = 'queued' AND published_at IS NOT NULL AND queue = :queue AND publish_at > now()
+        ORDER BY publish_at LIMIT :most
+    ) AS sent
     """,
     queue=Text(),
     most=Integer(),
@@ -88,18 +87,20 @@ _TAKE = typed(
     lease=Double(),
 )
 
-# published_at tells one taking from another: what was taken again since is the other's.
+# published_at tells one taking from another: what was taken again since is the other's. The status
+# depends on the row, so that the planner does not see that it fits the index of all that is queued.
 _KEEP = typed(
-    """
+    f"""
     WITH kept AS (
         SELECT r.tenant, r.run_id FROM runs r
-        JOIN unnest(:tenants, :run_ids, :ats) AS k(tenant, run_id, published_at) USING (tenant, run_id, published_at)
-        WHERE r.status = 'queued'
+        JOIN unnest(:tenants, :run_ids, :ats) WITH ORDINALITY AS k(tenant, run_id, published_at, place)
+            USING (tenant, run_id, published_at)
+        WHERE {FEW} AND (r.status = 'queued') = (k.place > 0)
         ORDER BY r.run_id FOR NO KEY UPDATE OF r SKIP LOCKED
     )
     UPDATE runs r SET publish_at = now() + make_interval(secs => :seconds)
     FROM kept WHERE r.tenant = kept.tenant AND r.run_id = kept.run_id
-    """,
+    """,  # noqa: S608 - made of this package's own text; values are parameters
     tenants=ARRAY(Text),
     run_ids=ARRAY(Uuid),
     ats=ARRAY(DateTime(timezone=True)),
@@ -107,16 +108,17 @@ _KEEP = typed(
 )
 
 _PUT_BACK = typed(
-    """
+    f"""
     WITH back AS (
         SELECT r.tenant, r.run_id FROM runs r
-        JOIN unnest(:tenants, :run_ids, :ats) AS k(tenant, run_id, published_at) USING (tenant, run_id, published_at)
-        WHERE r.status = 'queued'
+        JOIN unnest(:tenants, :run_ids, :ats) WITH ORDINALITY AS k(tenant, run_id, published_at, place)
+            USING (tenant, run_id, published_at)
+        WHERE {FEW} AND (r.status = 'queued') = (k.place > 0)
         ORDER BY r.run_id FOR NO KEY UPDATE OF r
     )
     UPDATE runs r SET publish_at = now() + make_interval(secs => :seconds), published_at = NULL
     FROM back WHERE r.tenant = back.tenant AND r.run_id = back.run_id
-    """,
+    """,  # noqa: S608 - made of this package's own text; values are parameters
     tenants=ARRAY(Text),
     run_ids=ARRAY(Uuid),
     ats=ARRAY(DateTime(timezone=True)),
@@ -163,10 +165,14 @@ class Taken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """How many of a queue's runs are sent and unclaimed, and whether others were sent too long ago (``overdue``)."""
+    """How many of a queue's runs are sent and unclaimed, and whether others were sent too long ago (``overdue``).
+
+    What was taken before ``oldest``, and was not kept since, is claimed.
+    """
 
     sent: int
     overdue: bool
+    oldest: datetime | None
 
 
 async def queues_with_work(connection: AsyncConnection) -> list[str]:
@@ -177,7 +183,7 @@ async def queues_with_work(connection: AsyncConnection) -> list[str]:
 async def window_of(connection: AsyncConnection, queue: str, *, most: int) -> Window:
     """Tell how much of ``queue`` is thought to be in Redis; counts up to ``most``."""
     row = (await connection.execute(_WINDOW, {"queue": queue, "most": most})).one()
-    return Window(sent=row.sent, overdue=row.overdue)
+    return Window(sent=row.sent, overdue=row.overdue, oldest=row.oldest)
 
 
 async def overdue_runs(connection: AsyncConnection, queue: str, *, most: int) -> list[Taken]:

@@ -11,7 +11,7 @@ from sqlalchemy.types import DateTime, Double, Integer, Text, Uuid
 
 from events import AttemptOutcome, FailureKind, QueueReason, RunStatus
 from storage.records import NodeResult
-from storage.sql import typed
+from storage.sql import FEW, typed
 
 _TEXTS = ARRAY(Text)
 _UUIDS = ARRAY(Uuid)
@@ -33,6 +33,7 @@ _NODE_TYPES = {
 
 # A node that is done stays as it is: what comes later for it is a repetition. The rows go in in the order of their key:
 # a stop writes what a checkpoint under way may hold as well, and the two must wait for each other, not deadlock.
+# What is held is looked up as a set in memory; a join would become a loop in a loop where the planner expects few rows.
 _WRITE_NODES = """
         INSERT INTO node_results
             (tenant, run_id, attempt, node, item, status, output, error, started_at, duration_seconds, span_id)
@@ -42,7 +43,7 @@ _WRITE_NODES = """
             :n_tenants, :n_run_ids, :n_attempts, :n_nodes, :n_items, :n_statuses, :n_outputs, :n_errors, :n_started,
             :n_durations, :n_span_ids
         ) AS n(tenant, run_id, attempt, node, item, status, output, error, started_at, duration, span_id)
-        JOIN held USING (tenant, run_id, attempt)
+        WHERE ((n.tenant, n.run_id, n.attempt) IN (SELECT tenant, run_id, attempt FROM held)) = true
         ORDER BY n.tenant, n.run_id, n.node, n.item
         ON CONFLICT (tenant, run_id, node, item) DO UPDATE
         SET attempt = excluded.attempt, status = excluded.status, output = excluded.output, error = excluded.error,
@@ -52,11 +53,14 @@ _WRITE_NODES = """
 
 _CHECKPOINT = typed(
     f"""
-    WITH held AS (
-        SELECT r.tenant, r.run_id, r.attempt FROM runs r
-        JOIN (SELECT DISTINCT * FROM unnest(:n_tenants, :n_run_ids, :n_attempts) AS k(tenant, run_id, attempt)) k
-            USING (tenant, run_id, attempt)
-        WHERE r.status = 'running'
+    WITH asked AS (
+        SELECT DISTINCT tenant, run_id, attempt, CASE WHEN place > 0 THEN 'running' END AS sought
+        FROM unnest(:n_tenants, :n_run_ids, :n_attempts) WITH ORDINALITY AS a(tenant, run_id, attempt, place)
+        WHERE {FEW}
+    ), held AS (
+        SELECT r.tenant, r.run_id, r.attempt
+        FROM asked JOIN runs r USING (tenant, run_id, attempt)
+        WHERE r.status = asked.sought
         ORDER BY r.run_id FOR SHARE OF r
     ), written AS ({_WRITE_NODES})
     SELECT run_id, attempt FROM held
@@ -64,36 +68,37 @@ _CHECKPOINT = typed(
     **_NODE_TYPES,
 )
 
-# As in a claim, the status to be found comes from a row: else the index of what is running looks cheaper than it is.
+# As in a claim, the status to be found depends on the row: else the index of what is running looks cheaper than it is.
 # A retry is a try that its process survived: a run that was in the cell for it goes home. A run that was asked to end
 # is not queued again.
 _FINISH = typed(
     f"""
-    WITH asked AS MATERIALIZED (
-        SELECT *, 'running' AS sought FROM unnest(
-            :tenants, :run_ids, :attempts, :statuses, :reasons, :delays, :kinds, :errors, :outcomes, :spent
-        ) AS t(tenant, run_id, attempt, status, reason, delay, kind, error, outcome, spent)
-    ), held AS (
-        SELECT r.tenant, r.run_id, r.attempt,
+    WITH held AS (
+        SELECT r.tenant, r.run_id, r.attempt, asked.status AS asked_status, asked.reason, asked.delay, asked.kind,
+               asked.error, asked.outcome, asked.spent,
                CASE WHEN asked.status = 'queued' AND r.cancel_requested_at IS NOT NULL THEN 'cancelled'
                     ELSE asked.status END AS status
-        FROM asked JOIN runs r USING (tenant, run_id, attempt)
-        WHERE r.status = asked.sought
+        FROM unnest(
+            :tenants, :run_ids, :attempts, :statuses, :reasons, :delays, :kinds, :errors, :outcomes, :spent
+        ) WITH ORDINALITY
+            AS asked(tenant, run_id, attempt, status, reason, delay, kind, error, outcome, spent, place)
+        JOIN runs r USING (tenant, run_id, attempt)
+        WHERE {FEW} AND (r.status = 'running') = (place > 0)
         ORDER BY r.run_id FOR NO KEY UPDATE OF r
     ), ended AS (
         UPDATE runs r
-        SET status = held.status, reason = CASE WHEN held.status = 'queued' THEN asked.reason END, lease_id = NULL,
-            errors = r.errors + asked.spent,
-            available_at = CASE WHEN held.status = 'queued' THEN now() + make_interval(secs => asked.delay)
+        SET status = held.status, reason = CASE WHEN held.status = 'queued' THEN held.reason END, lease_id = NULL,
+            errors = r.errors + held.spent,
+            available_at = CASE WHEN held.status = 'queued' THEN now() + make_interval(secs => held.delay)
                                 ELSE r.available_at END,
-            publish_at = CASE WHEN held.status = 'queued' THEN now() + make_interval(secs => asked.delay)
+            publish_at = CASE WHEN held.status = 'queued' THEN now() + make_interval(secs => held.delay)
                               ELSE r.publish_at END,
-            queue = CASE WHEN asked.outcome = 'retried' THEN coalesce(r.home_queue, r.queue) ELSE r.queue END,
-            home_queue = CASE WHEN asked.outcome = 'retried' THEN NULL ELSE r.home_queue END,
-            failure_kind = asked.kind, error = asked.error::jsonb,
+            queue = CASE WHEN held.outcome = 'retried' THEN coalesce(r.home_queue, r.queue) ELSE r.queue END,
+            home_queue = CASE WHEN held.outcome = 'retried' THEN NULL ELSE r.home_queue END,
+            failure_kind = held.kind, error = held.error::jsonb,
             finished_at = CASE WHEN held.status = 'queued' THEN NULL ELSE now() END
-        FROM asked JOIN held USING (tenant, run_id, attempt)
-        WHERE r.tenant = asked.tenant AND r.run_id = asked.run_id
+        FROM held
+        WHERE r.tenant = held.tenant AND r.run_id = held.run_id
         RETURNING r.tenant, r.run_id, r.attempt, r.status, r.finished_at,
                   extract(epoch FROM now() - r.created_at)::float8 AS age
     ), counted AS (
@@ -101,10 +106,10 @@ _FINISH = typed(
         SELECT tenant, count(*) FROM ended WHERE finished_at IS NOT NULL GROUP BY tenant
     ), closed AS (
         UPDATE attempts a
-        SET finished_at = now(), error = asked.error::jsonb,
-            outcome = CASE WHEN held.status <> asked.status THEN held.status ELSE asked.outcome END
-        FROM asked JOIN held USING (tenant, run_id, attempt)
-        WHERE a.tenant = asked.tenant AND a.run_id = asked.run_id AND a.attempt = asked.attempt
+        SET finished_at = now(), error = held.error::jsonb,
+            outcome = CASE WHEN held.status <> held.asked_status THEN held.status ELSE held.outcome END
+        FROM held
+        WHERE a.tenant = held.tenant AND a.run_id = held.run_id AND a.attempt = held.attempt
     ), written AS ({_WRITE_NODES})
     SELECT run_id, attempt, status, age FROM ended
     """,  # noqa: S608 - made of this module's own text; values are parameters

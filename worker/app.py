@@ -71,6 +71,7 @@ def _messages(worker: WorkerSettings) -> dict[str, Any]:
 def _worker(worker: WorkerSettings) -> dict[str, Any]:
     return {
         "worker_pool": worker.pool,
+        "worker_consumer": "worker.consumer:GatheringConsumer",
         "worker_concurrency": worker.concurrency,
         "worker_prefetch_multiplier": worker.prefetch_multiplier,
         "worker_send_task_events": True,

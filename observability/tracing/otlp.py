@@ -125,7 +125,12 @@ def encode_span(  # noqa: PLR0913 - a span's fields
 
     """
     parts = [
-        *[_attribute(_ATTRIBUTE, key, value) for key, value in attributes.items()],
+        *[
+            key_value(_ATTRIBUTE, key, value)
+            if isinstance(value, str) and len(value) > _CACHED
+            else _cached_key_value(_ATTRIBUTE, key, value)
+            for key, value in attributes.items()
+        ],
         _IDS.pack(_TRACE_ID, 16, context[0].to_bytes(16, "big"), _SPAN_ID, 8, context[1].to_bytes(8, "big")),
         _TIMES.pack(_START, start, _END, end, _KIND, kind.value + 1, *_SPAN_FLAGS, _span_flags(parent)),
         _name(name),

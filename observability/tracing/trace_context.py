@@ -23,6 +23,8 @@ from opentelemetry.trace import (
 from observability import attributes
 
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_PLAIN: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""As we write it ourselves, and not all zeros."""
 _LONGEST: Final = 512
 _LONGEST_STATE: Final = 512
 
@@ -83,6 +85,8 @@ def traceparent_of(span: Span | None = None) -> str | None:
 
 def trace_id_of(traceparent: str | None) -> str | None:
     """Return the trace id in ``traceparent``, 32 hex digits; None if it is absent or invalid."""
+    if traceparent and _PLAIN.fullmatch(traceparent):
+        return traceparent[3:35]
     context = span_context_of(traceparent)
     return format(context.trace_id, "032x") if context else None
 

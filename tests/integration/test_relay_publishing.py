@@ -42,9 +42,9 @@ async def test_a_few_runs_go_alone_and_a_backlog_shares_messages(world: World) -
     async with world.relay():
         await until(lambda: len(world.sent()) == len(few))
         assert [len(message.run_ids) for message in world.messages()] == [1] * 5
-    await world.store(995)
+    await world.store(1795)
     async with world.relay():
-        await until(lambda: len(world.sent()) == 1000)
+        await until(lambda: len(world.sent()) == 1800)
     assert max(len(message.run_ids) for message in world.messages()) == Settings().relay.message_max_runs
 
 

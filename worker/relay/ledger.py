@@ -3,6 +3,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain
 from typing import Final
 
@@ -37,6 +38,12 @@ class Ledger:
         """Drop what was taken before: the queue's runs were all claimed then."""
         entries = self._entries.get(queue, deque())
         while entries and entries[0].since < before:
+            entries.popleft()
+
+    def forget_claimed(self, queue: str, *, oldest: datetime) -> None:
+        """Drop what was taken before ``oldest``, by the database's clock: before the oldest that is not claimed."""
+        entries = self._entries.get(queue, deque())
+        while entries and entries[0].taken.at < oldest:
             entries.popleft()
 
     def ripe(self, *, everything: bool = False) -> list[Taken]:

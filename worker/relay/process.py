@@ -1,6 +1,7 @@
 import asyncio
 import signal
 
+import uvloop
 from prometheus_client import CollectorRegistry
 
 from observability.logs import configure_logging, get_logger
@@ -28,7 +29,7 @@ def main(settings: Settings) -> None:
     tracing = configure_tracing(settings.telemetry, service="relay", metrics=metrics)
     instrument_celery()
     try:
-        asyncio.run(_run(settings, metrics, registry))
+        uvloop.run(_run(settings, metrics, registry))
     finally:
         tracing.shutdown()
 

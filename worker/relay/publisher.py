@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import set_span_in_context
 from redis.exceptions import RedisError
 
-from observability.logs import get_logger
+from observability.logs import get_logger, tell
 from observability.metrics import Metrics
 from observability.tracing import LinkReason, context_from, links_to, publish_span, trace_id_of, traceparent_of
 from observability.tracing.celery_spans import publishing
@@ -146,11 +147,12 @@ class Publisher:
         if trace_id:
             line["trace_id"] = trace_id
         if len(message.runs) == 1:
-            _log.info("run published", run_id=str(message.runs[0].run_id), **line)
+            tell(__name__, "run published", {"run_id": str(message.runs[0].run_id), **line})
             return
         traces = [found for run in message.runs if (found := trace_id_of(run.traceparent))]
-        _log.info("runs published", runs=len(message.runs), trace_ids=traces, **line)
-        _log.debug("runs of the message", run_ids=[str(run.run_id) for run in message.runs], **line)
+        tell(__name__, "runs published", {"runs": len(message.runs), "trace_ids": traces, **line})
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("runs of the message", run_ids=[str(run.run_id) for run in message.runs], **line)
 
     def _disconnect(self) -> None:
         producer, self._producer = self._producer, None

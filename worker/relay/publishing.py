@@ -134,6 +134,8 @@ class Publishing:
             raise RedisDown(f"{type(error).__name__}: {error}") from error
         if take.sent_before == 0:
             self._ledger.forget(queue, before=began)
+        elif take.oldest is not None:
+            self._ledger.forget_claimed(queue, oldest=take.oldest)
         if take.taken is None or not take.runs:
             return take
         size = message_size(

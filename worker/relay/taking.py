@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from observability.logs import get_logger
 from settings import RelaySettings
@@ -19,6 +20,7 @@ class Take:
     taken: due.Taken | None = None
     runs: Sequence[DueRun] = ()
     sent_before: int = 0
+    oldest: datetime | None = None
     more: bool = False
     full: bool = False
 
@@ -76,11 +78,18 @@ class Taking:
                 return None
             room = room_in_window(window.sent, window=settings.window, backlog=backlog)
             if not room:
-                return Take(sent_before=window.sent, more=True, full=True)
+                return Take(sent_before=window.sent, oldest=window.oldest, more=True, full=True)
             most = min(room, settings.take_max)
             taken, runs = await due.take_due(connection, queue, most=most, lease=settings.take_lease)
         more = len(runs) == most
-        return Take(taken=taken, runs=runs, sent_before=window.sent, more=more, full=more and most == room)
+        return Take(
+            taken=taken,
+            runs=runs,
+            sent_before=window.sent,
+            oldest=window.oldest,
+            more=more,
+            full=more and most == room,
+        )
 
     async def _keep_carried(self, queue: str) -> None:
         async with self._database.reading() as connection:

@@ -53,3 +53,12 @@ def test_an_empty_window_makes_what_was_sent_before_forgotten_and_no_more() -> N
     ledger.add("q", after, since=102.0)
     ledger.forget("q", before=101.0)
     assert set(ledger.ripe(everything=True)) == {other, after}
+
+
+def test_what_was_taken_before_the_oldest_unclaimed_run_is_claimed_and_forgotten() -> None:
+    ledger = Ledger(age=5.0, clock=Clock())
+    claimed, other, waiting = taken(1), taken(1), taken(1)
+    for queue, one in (("q", claimed), ("other", other), ("q", waiting)):
+        ledger.add(queue, one, since=100.0)
+    ledger.forget_claimed("q", oldest=waiting.at)
+    assert set(ledger.ripe(everything=True)) == {other, waiting}
