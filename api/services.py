@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from api.accept import Acceptor
 from api.group_commit import GroupCommit
+from api.intake import Intake
 from api.notifier import Notifier
 from api.presenting import Presenter
 from observability.metrics import Metrics
@@ -43,7 +44,8 @@ class Services:
         self._wake = create_engine(database, application="api-wake", pool_size=1)
         self.notifier = Notifier(self._notify)
         self.commits = GroupCommit(self._store, settings.api, metrics=metrics, on_created=self.notifier.wake)
-        self.acceptor = Acceptor(registry, self.commits, metrics=metrics)
+        acceptor = Acceptor(registry, self.commits, metrics=metrics)
+        self.intake = Intake(acceptor, self.commits, presenter=self.presenter, settings=settings.api)
 
     def reading(self, *, within: float | None = None) -> AbstractAsyncContextManager[Connection]:
         """Open a transaction to read in; within so many seconds, by default what a statement may take."""

@@ -1,11 +1,12 @@
 """One pipeline for every log line of the process, ours and others' alike."""
 
+import asyncio
 import json
 import logging
 import os
 import sys
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime
 from typing import Final, TextIO, cast
 
@@ -41,6 +42,66 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return structlog.stdlib.get_logger(name)
 
 
+class IdLogger:
+    """Writes INFO lines that hold nothing but ids and numbers of our own, for a path where a line is dear.
+
+    They look as all others do, and cost a tenth: nothing is redacted, bound or limited in rate, and those of one turn
+    of the event loop are written at once.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._logger = logging.getLogger(name)
+
+    def info(self, event: str, *, trace_id: str | None, span_id: str | None, **ids: object) -> None:
+        """Write a line; the ids are any that JSON holds, and UUIDs."""
+        if not self._logger.isEnabledFor(logging.INFO):
+            return
+        if trace_id:
+            ids = {"trace_id": trace_id, "span_id": span_id, **ids}
+        if _quick is None:
+            get_logger(self._name).info(event, **ids)
+        else:
+            _quick.write(event, self._name, ids)
+
+
+class _QuickLines:
+    """Makes JSON lines without logging's and structlog's chains, and writes them where ``handler`` does."""
+
+    def __init__(self, handler: logging.StreamHandler[TextIO], service: str) -> None:
+        self._handler = handler
+        self._service = service
+        self._lines: list[bytes] = []
+
+    def write(self, event: str, logger: str, ids: dict[str, object]) -> None:
+        line = {
+            "timestamp": _timestamp(time.time()),
+            "level": "info",
+            "event": event,
+            "logger": logger,
+            "service": self._service,
+            "pid": os.getpid(),
+            **ids,
+        }
+        self._lines.append(orjson.dumps(line, default=str))
+        if len(self._lines) == 1:
+            try:
+                asyncio.get_running_loop().call_soon(self._flush)
+            except RuntimeError:
+                self._flush()
+
+    def _flush(self) -> None:
+        lines, self._lines = self._lines, []
+        if not lines:
+            return
+        with self._handler.lock or nullcontext(), suppress(OSError, ValueError):  # a stream that is gone
+            self._handler.stream.write(b"\n".join(lines).decode() + "\n")
+            self._handler.flush()
+
+
+_quick: _QuickLines | None = None
+
+
 def bind(**ids: object) -> AbstractContextManager[None]:
     """Put ``event_id``, ``run_id``, ``pipeline``, ``node``, ``attempt``, … on every line of this context."""
     return structlog.contextvars.bound_contextvars(**ids)
@@ -54,6 +115,8 @@ def configure_logging(settings: LogSettings, *, service: str, stream: TextIO | N
     handler.setFormatter(_formatter(service, readable=readable, colors=output.isatty()))
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    global _quick  # noqa: PLW0603 - as logging's own handlers: one for the process
+    _quick = None if readable else _QuickLines(handler, service)
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
