@@ -11,7 +11,7 @@ from api.group_commit import GroupCommit, NotStored, OutcomeUnknown, Unstorable
 from api.incoming import IncomingEvent
 from api.problems import Problem, ProblemType
 from events import DEFAULT_SOURCE, new_id
-from observability.logs import IdLogger
+from observability.logs import tell
 from observability.metrics import EventOutcome, Metrics, event_type_label
 from observability.tracing import LinkReason, accept_span, add_link, record_error, set_outcome, traceparent_of
 from pipelines import PipelineRegistry
@@ -24,8 +24,6 @@ _TRACE_ID = slice(3, 35)
 _SPAN_ID = slice(36, 52)
 
 _LOGGED = {outcome: "event " + outcome for outcome in EventOutcome}
-
-_log = IdLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,14 +142,10 @@ class Acceptor:
             outcome = EventOutcome.ACCEPTED if new.runs else EventOutcome.UNROUTED
         self._count(new.type, outcome)
         set_outcome(span, outcome)
-        ours = new.traceparent or ""
-        _log.info(
-            _LOGGED[outcome],
-            trace_id=ours[_TRACE_ID],
-            span_id=ours[_SPAN_ID],
-            event_id=stored.event_id,
-            runs=len(stored.runs),
-        )
+        line = {"event_id": str(stored.event_id), "runs": len(stored.runs)}
+        if ours := new.traceparent:
+            line |= {"trace_id": ours[_TRACE_ID], "span_id": ours[_SPAN_ID]}
+        tell(__name__, _LOGGED[outcome], line)
         return Accepted(stored=stored, outcome=outcome, ce_id=new.ce_id, source=new.source, type=new.type)
 
     def _rejected(self, event_type: str, problem: Problem, span: Span) -> Problem:

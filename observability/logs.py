@@ -5,10 +5,15 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from contextvars import ContextVar, Token
 from datetime import UTC, datetime
-from typing import Final, TextIO, cast
+from types import MappingProxyType
+from typing import ClassVar, Final, TextIO, cast
 
 import orjson
 import structlog
@@ -42,81 +47,62 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return structlog.stdlib.get_logger(name)
 
 
-class IdLogger:
-    """Writes INFO lines that hold nothing but ids and numbers of our own, for a path where a line is dear.
-
-    They look as all others do, and cost a tenth: nothing is redacted, bound or limited in rate, and those of one turn
-    of the event loop are written at once.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._logger = logging.getLogger(name)
-
-    def info(self, event: str, *, trace_id: str | None, span_id: str | None, **ids: object) -> None:
-        """Write a line; the ids are any that JSON holds, and UUIDs."""
-        if not self._logger.isEnabledFor(logging.INFO):
-            return
-        if trace_id:
-            ids = {"trace_id": trace_id, "span_id": span_id, **ids}
-        if _quick is None:
-            get_logger(self._name).info(event, **ids)
-        else:
-            _quick.write(event, self._name, ids)
+_bound: Final[ContextVar[Mapping[str, object]]] = ContextVar("throughline_log_ids", default=MappingProxyType({}))
 
 
-class _QuickLines:
-    """Makes JSON lines without logging's and structlog's chains, and writes them where ``handler`` does."""
-
-    def __init__(self, handler: logging.StreamHandler[TextIO], service: str) -> None:
-        self._handler = handler
-        self._service = service
-        self._lines: list[bytes] = []
-
-    def write(self, event: str, logger: str, ids: dict[str, object]) -> None:
-        line = {
-            "timestamp": _timestamp(time.time()),
-            "level": "info",
-            "event": event,
-            "logger": logger,
-            "service": self._service,
-            "pid": os.getpid(),
-            **ids,
-        }
-        self._lines.append(orjson.dumps(line, default=str))
-        if len(self._lines) == 1:
-            try:
-                asyncio.get_running_loop().call_soon(self._flush)
-            except RuntimeError:
-                self._flush()
-
-    def _flush(self) -> None:
-        lines, self._lines = self._lines, []
-        if not lines:
-            return
-        with self._handler.lock or nullcontext(), suppress(OSError, ValueError):  # a stream that is gone
-            self._handler.stream.write(b"\n".join(lines).decode() + "\n")
-            self._handler.flush()
-
-
-_quick: _QuickLines | None = None
-
-
-def bind(**ids: object) -> AbstractContextManager[None]:
+class bind:  # noqa: N801 - it reads as the verb that it is
     """Put ``event_id``, ``run_id``, ``pipeline``, ``node``, ``attempt``, … on every line of this context."""
-    return structlog.contextvars.bound_contextvars(**ids)
+
+    __slots__ = ("_ids", "_token")
+
+    def __init__(self, **ids: object) -> None:
+        self._ids = ids
+
+    def __enter__(self) -> None:
+        self._token: Token[Mapping[str, object]] = _bound.set({**_bound.get(), **self._ids})
+
+    def __exit__(self, *_: object) -> None:
+        _bound.reset(self._token)
+
+
+def bound_ids() -> Mapping[str, object]:
+    """Return what ``bind`` puts on the lines of this context."""
+    return _bound.get()
+
+
+def tell(logger: str, event: str, fields: Mapping[str, object]) -> None:
+    """Write a line of level INFO on the short way, for lines of which there are thousands a second.
+
+    ``fields`` are ids, names and numbers of ours, as JSON has them: they are not searched for secrets. The line looks
+    like any other, ``bind``'s ids and the trace's included; those of one turn of an event loop are written together.
+    """
+    source = logging.getLogger(logger)
+    if not source.isEnabledFor(logging.INFO):
+        return
+    handler = _Handler.current
+    if handler is None or handler.quick is None:
+        get_logger(logger).info(event, **fields)
+        return
+    line: dict[str, object] = {
+        "timestamp": _timestamp(time.time()),
+        "level": "info",
+        "event": event,
+        "logger": logger,
+        "service": handler.quick,
+        "pid": os.getpid(),
+    }
+    _add_trace(source, "info", line)
+    handler.put(orjson.dumps({**line, **_bound.get(), **fields}).decode())
 
 
 def configure_logging(settings: LogSettings, *, service: str, stream: TextIO | None = None) -> None:
     """Send every line to ``stream`` (standard error), as JSON or, at a terminal, to be read. Can be called again."""
     output = stream or sys.stderr
     readable = settings.format == "console" or (settings.format == "auto" and output.isatty())
-    handler = _Handler(output)
+    handler = _Handler(output, quick=None if readable else service)
     handler.setFormatter(_formatter(service, readable=readable, colors=output.isatty()))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    global _quick  # noqa: PLW0603 - as logging's own handlers: one for the process
-    _quick = None if readable else _QuickLines(handler, service)
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -162,7 +148,42 @@ class _RateLimit(logging.Filter):
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Writes lines; one that can't be written is not worth an exception in the work that it tells of."""
+    """Writes lines; one that can't be written is not worth an exception in the work that it tells of.
+
+    ``quick``: the service whose lines may come ready-made, by ``put``.
+    """
+
+    current: ClassVar["_Handler | None"] = None
+
+    def __init__(self, stream: TextIO, *, quick: str | None) -> None:
+        super().__init__(stream)
+        self.quick = quick
+        self._ready: deque[str] = deque()
+        self._writing = threading.RLock()
+        _Handler.current = self
+
+    def put(self, line: str) -> None:
+        """Write a line, together with others of this turn of the loop."""
+        self._ready.append(line)
+        if len(self._ready) > 1:
+            return
+        try:
+            asyncio.get_running_loop().call_soon(self._write_ready)
+        except RuntimeError:
+            self._write_ready()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See ``logging.Handler.emit``."""
+        self._write_ready()
+        super().emit(record)
+
+    def _write_ready(self) -> None:
+        if not self._ready:
+            return
+        with self._writing, suppress(Exception):
+            lines = [self._ready.popleft() for _ in range(len(self._ready))]
+            self.stream.write("".join(f"{line}\n" for line in lines))
+            self.flush()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Do nothing."""
@@ -217,6 +238,10 @@ def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventD
     return event
 
 
+def _add_bound(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {**_bound.get(), **event}
+
+
 def _add_record(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     record: logging.LogRecord = event["_record"]
     event["timestamp"] = _timestamp(record.created)
@@ -245,6 +270,7 @@ def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
 
 _SHARED: Final[tuple[Processor, ...]] = (
     structlog.contextvars.merge_contextvars,
+    _add_bound,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.PositionalArgumentsFormatter(),

@@ -1,17 +1,22 @@
 import asyncio
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 _PREFIX = "node"
 
 
 @dataclass(frozen=True, slots=True)
 class NodeAtWork:
-    """Which call of a node a task is for; carried in the task's name, which any thread and any debugger can read."""
+    """Which call of a node is under way: of a node that waits, carried in its task's name, for threads and debuggers.
+
+    ``inline`` is the one that the process's event loop is in right now, of those that never wait and have no task.
+    """
 
     pipeline: str
     node: str
     run_id: str
+
+    inline: ClassVar[tuple[str, str, str] | None] = None
 
     @property
     def task_name(self) -> str:
@@ -20,6 +25,8 @@ class NodeAtWork:
 
     @classmethod
     def of(cls, task: "asyncio.Task[Any]") -> Self | None:
-        """Return what a task is for; None for one that a node's own code has started, or that is no node's."""
+        """Return what a task is at; None for one that a node's own code has started, or that is at no node."""
+        if cls.inline is not None:
+            return cls(*cls.inline)
         parts = task.get_name().split(":")
         return cls(*parts[1:]) if parts[0] == _PREFIX and len(parts) == 4 else None  # noqa: PLR2004 - as it is written

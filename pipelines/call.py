@@ -33,11 +33,13 @@ async def call(step: Step, context: TaskContext[Any]) -> Ended:
     The node runs in a task of its own, which tells three things apart that look alike: a cancel from outside, the end
     of its time, and a ``CancelledError`` that its own code raised. It also bounds a node that swallows the cancel:
     after ``CANCEL_GRACE`` it is left behind, its result ignored. A thread can't be stopped;
-    ``context.cancelled`` tells it.
+    ``context.cancelled`` tells it. A node that never waits needs no task: none of the three can happen to it.
     """
     limit, whose = _limit(step, context)
     if limit <= 0:
         return Ended(error=_too_late(step, whose))
+    if not step.waits:
+        return _inline(step, context)
     at_work = NodeAtWork(pipeline=context.pipeline, node=step.name, run_id=str(context.run_id))
     task = asyncio.create_task(_guarded(step, context), name=at_work.task_name)
     try:
@@ -51,6 +53,26 @@ async def call(step: Step, context: TaskContext[Any]) -> Ended:
     context.cancel("its time is over")
     await _stop(task, step)
     return Ended(error=_too_late(step, whose))
+
+
+def _inline(step: Step, context: TaskContext[Any]) -> Ended:
+    NodeAtWork.inline = (context.pipeline, step.name, str(context.run_id))
+    try:
+        return contextvars.copy_context().run(_outcome_of_coroutine, step, context)
+    finally:
+        NodeAtWork.inline = None
+
+
+def _outcome_of_coroutine(step: Step, context: TaskContext[Any]) -> Ended:
+    try:
+        step.node().run(context).send(None)  # type: ignore[union-attr]  # a coroutine, or it would wait
+    except StopIteration as ended:
+        return Ended(ended.value)
+    except BaseException as error:
+        if _is_interrupt(error):
+            raise
+        return Ended(error=error)
+    raise AssertionError(f"node {step.name!r} waited, which its code does not do")
 
 
 def _limit(step: Step, context: TaskContext[Any]) -> tuple[float, float | None]:

@@ -1,6 +1,6 @@
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
@@ -108,7 +108,19 @@ class TaskContext(Generic[SchemaT]):
 
     def at(self, node: str, *, item: int = 0) -> "TaskContext[SchemaT]":
         """Return this context as ``node`` sees it."""
-        return replace(self, node=node, item=item)
+        return TaskContext(
+            event=self.event,
+            run_id=self.run_id,
+            pipeline=self.pipeline,
+            schema=self.schema,
+            deadline=self.deadline,
+            attempt=self.attempt,
+            errors_by_node=self.errors_by_node,
+            done=self.done,
+            node=node,
+            item=item,
+            _progress=self._progress,
+        )
 
     def keep(self, node: str, codec: OutputCodec, text: str) -> None:
         """Make an output available to the nodes that follow. ``execute`` calls it."""

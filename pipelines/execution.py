@@ -62,6 +62,7 @@ class _Walk:
         self._context = context
         self._journal = journal
         self._metrics = metrics
+        self._run_id = str(context.run_id)
 
     async def take(self, step: Step) -> Output | BaseException:
         """Return the step's output, from an earlier try if it is done, or the error it ended with."""
@@ -86,7 +87,7 @@ class _Walk:
     async def _call(self, step: Step) -> Output | BaseException:
         context = self._context.at(step.name)
         started_at, began = datetime.now(UTC), time.monotonic()
-        span = node_span(step.name, pipeline=context.pipeline, run_id=context.run_id, attempt=context.attempt)
+        span = node_span(step.name, pipeline=context.pipeline, run_id=self._run_id, attempt=context.attempt)
         with span as current, bind(node=step.name):
             try:
                 result = _checked(step, await call(step, context))
@@ -102,6 +103,7 @@ class _Walk:
             node=step.name,
             status=status,
             output=result.value if isinstance(result, Output) else None,
+            text=result.text if isinstance(result, Output) else None,
             error=error,
             started_at=started_at,
             duration=time.monotonic() - began,

@@ -10,13 +10,14 @@ class NodeRecord:
     """How one node of a run ended: the checkpoint to resume from.
 
     ``duration`` is in seconds; ``span_id`` is 16 hex digits. ``item`` tells apart the results of a node that runs for
-    several items; it is 0 for all others.
+    several items; it is 0 for all others. ``text`` is the output as JSON text, of a node that was called just now.
     """
 
     node: str
     item: int = 0
     status: NodeStatus
     output: JsonValue = None
+    text: str | None = None
     error: ErrorInfo | None = None
     started_at: datetime
     duration: float = 0.0

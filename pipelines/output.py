@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+import orjson
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
@@ -45,14 +46,14 @@ class OutputCodec:
 
         """
         try:
-            value = self._adapter.dump_python(output, mode="json", round_trip=True, warnings="error")
+            value = self._adapter.serializer.to_python(output, mode="json", round_trip=True, warnings="error")
         except PydanticSerializationError:
             raise InvalidOutputError(f"returned {self._explain(output)}") from None
         except (ValueError, RecursionError) as error:
             raise InvalidOutputError(f"returned what has no JSON form ({type(error).__name__})") from None
         text = _text(value)
-        if "null" in text and _has_non_finite(self._adapter.dump_python(output)):
-            # Where a model says Any, Pydantic writes NaN as null: the value would change on its way, and nobody notice.
+        if "null" in text and (_has_non_finite(value) or _has_non_finite(self._adapter.dump_python(output))):
+            # NaN is written as null, by Pydantic where a model says Any: it would change on its way, and nobody notice.
             raise InvalidOutputError(_NOT_JSON)
         self.decode(text)
         return Output(value, text)
@@ -76,7 +77,7 @@ class OutputCodec:
 
         """
         try:
-            return self._adapter.validate_json(text, by_alias=True, by_name=True)
+            return self._adapter.validator.validate_json(text, by_alias=True, by_name=True)
         except ValidationError as error:
             raise InvalidOutputError(f"its output does not come back as {self._name}: {fields_of(error)}") from None
 
@@ -92,14 +93,23 @@ class OutputCodec:
 
 def _text(value: JsonValue) -> str:
     try:
+        text = orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        text = _slow_text(value)
+    if "\\u0000" in text and _has_nul(value):
+        raise InvalidOutputError("returned text with \\u0000, which PostgreSQL can't store")
+    return text
+
+
+def _slow_text(value: JsonValue) -> str:
+    """Write what orjson won't, such as an integer beyond 64 bits, or say what is wrong with it."""
+    try:
         text = _encode(value)
         text.encode()
     except UnicodeEncodeError:
         raise InvalidOutputError("returned text with a lone surrogate, which can't be stored") from None
     except (TypeError, ValueError, RecursionError):
         raise InvalidOutputError(_NOT_JSON) from None
-    if "\\u0000" in text and _has_nul(value):
-        raise InvalidOutputError("returned text with \\u0000, which PostgreSQL can't store")
     return text
 
 

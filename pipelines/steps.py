@@ -1,7 +1,8 @@
+import dis
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydantic import PydanticSchemaGenerationError, PydanticUserError
 
@@ -13,11 +14,15 @@ from pipelines.output import OutputCodec
 from pipelines.retry import check_retry
 from pipelines.router import RouterNode
 
+_WAITING: Final = frozenset({"GET_AWAITABLE", "SEND", "YIELD_VALUE", "YIELD_FROM", "GET_ANEXT"})
+"""What ``await``, ``async for`` and ``async with`` are compiled to."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """A node in its place in a pipeline: all that running it needs, found out once.
 
+    ``waits`` is False of an ``async def`` without an ``await``: nothing can come between its beginning and its end.
     ``targets`` are the nodes that may follow. ``skips`` tells, for each that a router may choose (None: the run ends),
     which nodes will then never run.
     """
@@ -25,14 +30,11 @@ class Step:
     node: type[Node[Any]]
     name: str
     asynchronous: bool
+    waits: bool
     codec: OutputCodec
     targets: tuple[str, ...]
     skips: Mapping[str | None, tuple[str, ...]]
-
-    @property
-    def routes(self) -> bool:
-        """Whether it is a router."""
-        return issubclass(self.node, RouterNode)
+    routes: bool
 
     def next(self, output: JsonValue) -> str | None:
         """Return the name of the node that follows this output; None ends the run.
@@ -70,10 +72,19 @@ def make_step(
         node=node,
         name=node.name,
         asynchronous=inspect.iscoroutinefunction(node.run),
+        waits=_waits(node.run),
         codec=_codec(place, node),
         targets=targets,
         skips=skips,
+        routes=issubclass(node, RouterNode),
     )
+
+
+def _waits(run: object) -> bool:
+    code = getattr(run, "__code__", None)
+    if code is None or not code.co_flags & inspect.CO_COROUTINE:
+        return True
+    return any(instruction.opname in _WAITING for instruction in dis.get_instructions(code))
 
 
 def check_node_name(pipeline: str, node: type[Node[Any]]) -> None:

@@ -135,7 +135,9 @@ class RelaySettings(Group):
         default=15.0, description="Seconds a taken run stays invisible to relays; a relay that dies costs so much."
     )
     republish_after: PositiveFloat = Field(
-        default=60.0, description="Seconds until a sent run that nobody claimed is sent again."
+        default=20.0,
+        description="Seconds until a sent run that nobody claimed is sent again, unless its message still waits in "
+        "Redis.",
     )
     metrics_port: Port = Field(default=9101, description="Port of /metrics; 0 serves none.")
     metrics_host: str = Field(default="127.0.0.1", description="Address of /metrics.")

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import DateTime, Double, Integer, Text, Uuid
 
-from storage.records import DueRun, QueueState
+from storage.records import DueRun
 from storage.sql import typed
 
 # A loose index scan: one probe a queue, however many rows are due.
@@ -26,15 +26,45 @@ _QUEUES = typed(
     """
 )
 
-_PUBLISHED = typed(
+_WINDOW = typed(
     """
-    SELECT count(*) FROM (
+    SELECT (
+        SELECT count(*) FROM (
+            SELECT FROM runs
+            WHERE status = 'queued' AND published_at IS NOT NULL AND queue = :queue AND publish_at > now() LIMIT :most
+        ) AS sent
+    ) AS sent,
+    EXISTS (
         SELECT FROM runs
-        WHERE status = 'queued' AND published_at IS NOT NULL AND queue = :queue AND publish_at > now() LIMIT :most
-    ) AS window_
+        WHERE status = 'queued' AND published_at IS NOT NULL AND queue = :queue AND publish_at <= now()
+    ) AS overdue
     """,
     queue=Text(),
     most=Integer(),
+)
+
+_OVERDUE = typed(
+    """
+    SELECT tenant, run_id, published_at FROM runs
+    WHERE status = 'queued' AND published_at IS NOT NULL AND queue = :queue AND publish_at <= now()
+    ORDER BY publish_at LIMIT :most
+    """,
+    queue=Text(),
+    most=Integer(),
+)
+
+# A locked row is being claimed or kept this moment.
+_HURRY = typed(
+    """
+    WITH sent AS (
+        SELECT tenant, run_id FROM runs
+        WHERE status = 'queued' AND published_at < :before AND publish_at > now()
+        ORDER BY run_id FOR NO KEY UPDATE SKIP LOCKED
+    )
+    UPDATE runs r SET publish_at = now()
+    FROM sent WHERE r.tenant = sent.tenant AND r.run_id = sent.run_id
+    """,
+    before=DateTime(timezone=True),
 )
 
 # The relays take turns at a queue, so that each counts what the one before it has taken. Nobody waits: who finds
@@ -119,34 +149,6 @@ _NEXT = typed(
     queues=ARRAY(Text),
 )
 
-# Each half has a partial index of its own; together they would cost a look at every run there ever was.
-_STATE = typed(
-    """
-    SELECT queue,
-           count(*) FILTER (WHERE status = 'queued' AND available_at <= now()) AS due,
-           count(*) FILTER (WHERE status = 'queued' AND available_at > now()) AS delayed,
-           count(*) FILTER (WHERE status = 'queued' AND published_at IS NOT NULL AND publish_at > now()) AS published,
-           count(*) FILTER (WHERE status = 'running') AS running,
-           coalesce(extract(epoch FROM now() - min(available_at) FILTER (WHERE status = 'queued')), 0)::float8 AS oldest
-    FROM (
-        SELECT queue, status, available_at, published_at, publish_at FROM runs WHERE status = 'queued'
-        UNION ALL
-        SELECT queue, status, available_at, published_at, publish_at FROM runs WHERE status = 'running'
-    ) AS open GROUP BY queue
-    """
-)
-
-_COUNTS = typed(
-    """
-    SELECT (SELECT count(*) FROM runs r WHERE status = 'failed' AND NOT EXISTS (
-                SELECT FROM runs n WHERE n.tenant = r.tenant AND n.event_id = r.event_id AND n.replay_of = r.run_id
-            )) AS dead,
-           (SELECT count(*) FROM events e WHERE routes = 0 AND NOT EXISTS (
-                SELECT FROM runs n WHERE n.tenant = e.tenant AND n.event_id = e.event_id
-            )) AS unrouted
-    """
-)
-
 RunKey = tuple[str, UUID]
 """``(tenant, run_id)``."""
 
@@ -159,14 +161,36 @@ class Taken:
     keys: tuple[RunKey, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """How many of a queue's runs are sent and unclaimed, and whether others were sent too long ago (``overdue``)."""
+
+    sent: int
+    overdue: bool
+
+
 async def queues_with_work(connection: AsyncConnection) -> list[str]:
     """Name the queues that have queued runs, due or not."""
     return [row.queue for row in await connection.execute(_QUEUES)]
 
 
-async def published_count(connection: AsyncConnection, queue: str, *, most: int) -> int:
-    """Count the runs of ``queue`` that are thought to be in Redis, up to ``most``."""
-    return int((await connection.execute(_PUBLISHED, {"queue": queue, "most": most})).scalar_one())
+async def window_of(connection: AsyncConnection, queue: str, *, most: int) -> Window:
+    """Tell how much of ``queue`` is thought to be in Redis; counts up to ``most``."""
+    row = (await connection.execute(_WINDOW, {"queue": queue, "most": most})).one()
+    return Window(sent=row.sent, overdue=row.overdue)
+
+
+async def overdue_runs(connection: AsyncConnection, queue: str, *, most: int) -> list[Taken]:
+    """Find runs that were taken for publishing, and that nobody claimed or kept in time."""
+    found: dict[datetime, list[RunKey]] = {}
+    for row in await connection.execute(_OVERDUE, {"queue": queue, "most": most}):
+        found.setdefault(row.published_at, []).append((row.tenant, row.run_id))
+    return [Taken(at=at, keys=tuple(keys)) for at, keys in found.items()]
+
+
+async def hurry_published(connection: AsyncConnection, *, before: datetime) -> int:
+    """Make all that was published ``before`` and not claimed overdue; return how many runs that were."""
+    return (await connection.execute(_HURRY, {"before": before})).rowcount
 
 
 async def take_turn(connection: AsyncConnection, queue: str) -> bool:
@@ -191,12 +215,12 @@ async def take_due(connection: AsyncConnection, queue: str, *, most: int, lease:
 
 
 async def keep_published(connection: AsyncConnection, taken: Sequence[Taken], *, seconds: float) -> int:
-    """Leave runs that were sent and not claimed yet alone for ``seconds`` more; return how many that were."""
+    """Look at runs that were sent, and not claimed yet, again in ``seconds``; return how many that were."""
     return (await connection.execute(_KEEP, _keyed(taken, seconds))).rowcount
 
 
 async def put_back(connection: AsyncConnection, taken: Sequence[Taken], *, seconds: float) -> None:
-    """Make taken runs that could not be sent due for publishing ``seconds`` from now."""
+    """Make taken runs that were surely not sent due for publishing ``seconds`` from now."""
     await connection.execute(_PUT_BACK, _keyed(taken, seconds))
 
 
@@ -209,27 +233,6 @@ async def seconds_to_next(connection: AsyncConnection, queues: Sequence[str]) ->
     """Tell in how many seconds something is to be published; negative when it is late, None without any."""
     value: float | None = (await connection.execute(_NEXT, {"queues": list(queues)})).scalar_one()
     return value
-
-
-async def queue_states(connection: AsyncConnection) -> list[QueueState]:
-    """Tell where each queue stands."""
-    return [
-        QueueState(
-            queue=row.queue,
-            due=row.due,
-            delayed=row.delayed,
-            published=row.published,
-            running=row.running,
-            oldest_age=max(row.oldest, 0.0),
-        )
-        for row in await connection.execute(_STATE)
-    ]
-
-
-async def standing_counts(connection: AsyncConnection) -> tuple[int, int]:
-    """Count the dead runs and the unrouted events that nobody has replayed."""
-    row = (await connection.execute(_COUNTS)).one()
-    return row.dead, row.unrouted
 
 
 def _keyed(taken: Sequence[Taken], seconds: float) -> dict[str, object]:

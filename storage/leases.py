@@ -48,7 +48,7 @@ _END_EXPIRED = typed(
     )
     UPDATE worker_leases l SET ended_at = now() FROM expired
     WHERE l.tenant = expired.tenant AND l.lease_id = expired.lease_id
-    RETURNING l.lease_id, l.worker
+    RETURNING l.lease_id, l.worker, l.renewed_at + (l.expires_at - l.renewed_at) / 2 AS dead_by
     """,
     most=Integer(),
 )
@@ -138,6 +138,15 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndedLease:
+    """A lease that was not renewed. ``dead_by``: its worker, which renews more often than that, was gone by then."""
+
+    lease_id: UUID
+    worker: str
+    dead_by: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FreedRun:
     """A run that lost its worker and is queued again, in the cell's queue if ``isolated``.
 
@@ -182,9 +191,10 @@ async def end_lease(connection: AsyncConnection, lease_id: UUID) -> None:
     await connection.execute(_END, {"lease_id": lease_id})
 
 
-async def end_expired_leases(connection: AsyncConnection, *, most: int = 100) -> dict[UUID, str]:
-    """End leases that were not renewed in time; answer with the worker of each. Free their runs after the commit."""
-    return {row.lease_id: row.worker for row in await connection.execute(_END_EXPIRED, {"most": most})}
+async def end_expired_leases(connection: AsyncConnection, *, most: int = 100) -> list[EndedLease]:
+    """End leases that were not renewed in time. Free their runs after the commit."""
+    rows = await connection.execute(_END_EXPIRED, {"most": most})
+    return [EndedLease(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public way to a row as a mapping
 
 
 async def orphaned_leases(connection: AsyncConnection, *, grace: float = 0.0) -> list[UUID]:

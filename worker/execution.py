@@ -4,25 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from opentelemetry.context import Context
-from opentelemetry.trace import Span, get_current_span
+from opentelemetry.trace import Link, Span, SpanContext, get_current_span
 
 from events import Cancelled, ErrorInfo, Failed, FailureKind, Outcome, QueueReason, RunStatus
-from observability.logs import bind, get_logger
+from observability import attributes as key
+from observability.logs import bind, get_logger, tell
 from observability.metrics import Metrics, RunOutcome
-from observability.tracing import (
-    LinkReason,
-    RunIds,
-    add_link,
-    context_from,
-    link_to,
-    run_span,
-    set_outcome,
-    trace_id_of,
-    traceparent_of,
-)
+from observability.tracing import LinkReason, RunIds, context_of, links_to, run_span, set_outcome, span_context_of
 from pipelines import Pipeline, execute
-from storage.outcomes import NodeWrite
+from storage.outcomes import Finish, NodeWrite
 from worker.held import Claimed
 from worker.journal import RunJournal
 from worker.message import Message
@@ -47,13 +37,14 @@ class Execution:
         """
         run, began = claimed.run, time.monotonic()
         self._metrics.run_queue_wait.labels(pipeline=run.pipeline).observe(run.queue_wait)
-        with self._span(claimed, message) as span, _bound(claimed):
+        with _span(claimed, message) as span, _bound(claimed):
             try:
                 if run.pipeline_version > pipeline.version:
                     await self._defer(claimed, pipeline)
                     return
                 outcome, nodes = await self._execute(claimed, pipeline, journal)
-                age = await self._writes.finish(finish_of(run, outcome, nodes))
+                finish = finish_of(run, outcome, nodes)
+                age = await self._writes.finish(finish)
             except StaleAttempt:
                 self._metrics.stale_writes.labels().inc()
                 set_outcome(span, "stale")
@@ -62,7 +53,7 @@ class Execution:
                 _log.info("run ended", outcome="given_back", duration=_since(began))
                 raise
             else:
-                self._tell(claimed, outcome, span, began=began, age=age)
+                self._tell(finish, error_of(outcome), span, pipeline=run.pipeline, began=began, age=age)
 
     async def _execute(
         self, claimed: Claimed, pipeline: Pipeline[Any], journal: RunJournal
@@ -92,60 +83,55 @@ class Execution:
         _log.warning("run is of a newer version of its pipeline", version=run.pipeline_version, known=pipeline.version)
         await self._writes.finish(given_back(run, QueueReason.UNKNOWN_PIPELINE, delay=UNKNOWN_PIPELINE_DELAY))
 
-    def _tell(self, claimed: Claimed, outcome: Outcome, span: Span, *, began: float, age: float) -> None:
-        finish, error = finish_of(claimed.run, outcome), error_of(outcome)
-        pipeline, ended = claimed.run.pipeline, RunOutcome(finish.outcome.value)
-        duration = _since(began)
+    def _tell(
+        self, finish: Finish, error: ErrorInfo | None, span: Span, *, pipeline: str, began: float, age: float
+    ) -> None:
+        ended, duration = RunOutcome(finish.outcome.value), _since(began)
         self._metrics.runs.labels(pipeline=pipeline, outcome=ended).inc()
         self._metrics.run_duration.labels(pipeline=pipeline, outcome=ended).observe(duration)
         if finish.status is not RunStatus.QUEUED:
             self._metrics.run_end_to_end.labels(pipeline=pipeline, outcome=ended).observe(age)
         set_outcome(span, finish.outcome, error)
-        told: dict[str, object] = {"failure_kind": finish.kind, "retry_in": finish.delay or None}
-        told |= {"error_type": error.type, "node": error.node} if error else {}
-        _log.info(
-            "run ended", outcome=finish.outcome, duration=duration, **{k: v for k, v in told.items() if v is not None}
-        )
-
-    @contextmanager
-    def _span(self, claimed: Claimed, message: Message) -> Iterator[Span]:
-        run = claimed.run
-        ids = RunIds(
-            run_id=run.run_id,
-            event_id=run.event.event_id,
-            event_type=run.event.type,
-            pipeline=run.pipeline,
-            attempt=run.attempt,
-            queue=message.queue,
-        )
-        of_message = get_current_span(message.context)
-        context, apart = _parent(claimed, message.context)
-        links = [link_to(traceparent_of(of_message), reason=LinkReason.MESSAGE)] if apart else []
-        links.append(link_to(_previous(claimed), reason=LinkReason.RETRY_OF))
-        with run_span(ids, context=context, links=[x for x in links if x], span_id=claimed.span_id) as span:
-            if apart:
-                add_link(of_message, traceparent_of(span), reason=LinkReason.RUN)
-            yield span
+        told: dict[str, object] = {"outcome": finish.outcome.value, "duration": duration}
+        if finish.kind is not None:
+            told["failure_kind"] = finish.kind.value
+        if finish.delay:
+            told["retry_in"] = finish.delay
+        if error:
+            told["error_type"] = error.type
+        if error and error.node is not None:
+            told["node"] = error.node
+        tell(__name__, "run ended", told)
 
 
-def _parent(claimed: Claimed, of_message: Context) -> tuple[Context, bool]:
-    """Return the context of a run's span, and whether that is apart from the message's trace.
+@contextmanager
+def _span(claimed: Claimed, message: Message) -> Iterator[Span]:
+    run = claimed.run
+    ids = RunIds(
+        run_id=claimed.run_id,
+        event_id=claimed.event_id,
+        event_type=run.event.type,
+        pipeline=run.pipeline,
+        attempt=run.attempt,
+        queue=message.queue,
+    )
+    of_message = get_current_span(message.context)
+    came, origin = of_message.get_span_context(), span_context_of(run.traceparent or run.event.traceparent)
+    # A run stays in its event's trace. The message's span is the parent where it is in that trace, too, which the
+    # publisher makes so when the message holds one run.
+    apart = origin is not None and origin.trace_id != came.trace_id
+    links = [Link(came, {key.LINK: LinkReason.MESSAGE.value})] if apart and came.is_valid else []
+    if origin is not None and claimed.previous_span_id:
+        links.extend(links_to([_previous(origin, claimed.previous_span_id)], reason=LinkReason.RETRY_OF))
+    context = context_of(origin) if apart and origin is not None else message.context
+    with run_span(ids, context=context, links=links, span_id=claimed.span_id) as span:
+        if apart:
+            of_message.add_link(span.get_span_context(), {key.LINK: LinkReason.RUN.value})
+        yield span
 
-    A run stays in its event's trace. The message's span is the parent where it is in that trace, too, which the
-    publisher makes so when the message holds one run.
-    """
-    own = claimed.run.traceparent or claimed.run.event.traceparent
-    if trace_id_of(own) in {None, trace_id_of(traceparent_of(get_current_span(of_message)))}:
-        return of_message, False
-    return context_from(own), True
 
-
-def _previous(claimed: Claimed) -> str | None:
-    own = claimed.run.traceparent or claimed.run.event.traceparent
-    trace_id = trace_id_of(own)
-    if not (trace_id and claimed.previous_span_id and own):
-        return None
-    return f"00-{trace_id}-{claimed.previous_span_id}-{own[-2:]}"
+def _previous(origin: SpanContext, span_id: str) -> str:
+    return f"00-{origin.trace_id:032x}-{span_id}-{origin.trace_flags:02x}"
 
 
 def _info(error: Exception) -> ErrorInfo:
@@ -156,8 +142,8 @@ def _bound(claimed: Claimed) -> Any:
     run = claimed.run
     return bind(
         tenant=run.event.tenant,
-        event_id=str(run.event.event_id),
-        run_id=str(run.run_id),
+        event_id=claimed.event_id,
+        run_id=claimed.run_id,
         pipeline=run.pipeline,
         attempt=run.attempt,
     )

@@ -24,6 +24,12 @@ class Claimed:
     errors_by_node: dict[str | None, int] = field(default_factory=dict)
     previous_span_id: str | None = None
     cancellation: Cancellation = field(default_factory=Cancellation)
+    run_id: str = field(init=False)
+    event_id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "run_id", str(self.run.run_id))
+        object.__setattr__(self, "event_id", str(self.run.event.event_id))
 
     @property
     def key(self) -> RunKey:

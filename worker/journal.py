@@ -40,7 +40,7 @@ class RunJournal:
             tenant=self._run.event.tenant,
             run_id=self._run.run_id,
             attempt=self._run.attempt,
-            output=None if record.output is None else to_json(record.output),
+            output=_output_json(record),
             error=error_json(record.error),
             result=NodeResult(
                 node=record.node,
@@ -67,6 +67,12 @@ def record_of(result: NodeResult) -> NodeRecord:
         duration=result.duration_seconds,
         span_id=result.span_id,
     )
+
+
+def _output_json(record: NodeRecord) -> str | None:
+    if record.output is None:
+        return None
+    return to_json(record.output) if record.text is None else record.text
 
 
 def error_json(error: ErrorInfo | None) -> str | None:

@@ -5,16 +5,22 @@ are written once and checkers see them; on an instance the attribute is the live
 """
 
 import inspect
-from collections.abc import Callable
+import threading
+import time
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final, Generic, ParamSpec, overload
 
 import prometheus_client
 from opentelemetry import trace
 from prometheus_client import CollectorRegistry
+from prometheus_client.samples import Exemplar, Sample
 
 P = ParamSpec("P")
 
 _MAX_CHILDREN: Final = 10_000
+_FOLD: Final = 512
 
 
 def no_labels() -> tuple[str, ...]:
@@ -52,27 +58,62 @@ class GaugeChild:
         self._metric.inc(amount)
 
 
+class _Histogram(prometheus_client.Histogram):
+    """Takes values as cheaply as they can be taken, and counts them in bulk: when many wait, and before it is read."""
+
+    def _metric_init(self) -> None:
+        super()._metric_init()
+        self._waiting: deque[tuple[float, int]] = deque()
+        self._folding = threading.Lock()
+
+    def note(self, value: float, trace_id: int) -> None:
+        """Take a value, and the id of its trace, which is 0 if there is none to show."""
+        self._waiting.append((value, trace_id))
+        if len(self._waiting) >= _FOLD:
+            self._fold()
+
+    def _fold(self) -> None:
+        with self._folding:
+            counts, total, traces = [0] * len(self._buckets), 0.0, dict[int, tuple[float, int]]()
+            for _ in range(len(self._waiting)):
+                value, trace_id = self._waiting.popleft()
+                bucket = bisect_left(self._upper_bounds, value)
+                counts[bucket] += 1
+                total += value
+                if trace_id:
+                    traces[bucket] = (value, trace_id)
+            self._sum.inc(total)
+            for bucket, count in enumerate(counts):
+                if count:
+                    self._buckets[bucket].inc(count)
+            for bucket, (value, trace_id) in traces.items():
+                self._buckets[bucket].set_exemplar(Exemplar({"trace_id": f"{trace_id:032x}"}, value, time.time()))
+
+    def _child_samples(self) -> Iterable[Sample]:
+        self._fold()
+        return super()._child_samples()
+
+
 class HistogramChild:
     """One series of a histogram."""
 
-    __slots__ = ("_observe",)
+    __slots__ = ("_note",)
 
-    def __init__(self, metric: prometheus_client.Histogram) -> None:
-        self._observe = metric.observe
+    def __init__(self, metric: _Histogram) -> None:
+        self._note = metric.note
 
     def observe(self, value: float, *, trace_id: str | None = None) -> None:
         """Count ``value``, in the metric's unit.
 
-        An exemplar goes with it: ``trace_id``, or else the current span's trace if that is sampled, since an exemplar
-        that leads to a trace nobody kept is worse than none.
+        The last value in each bucket has an exemplar: ``trace_id``, or else the current span's trace if that is
+        sampled, since an exemplar that leads to a trace nobody kept is worse than none.
         """
-        found = trace_id or _sampled_trace_id()
-        self._observe(value, {"trace_id": found} if found else None)
+        self._note(value, int(trace_id, 16) if trace_id else _sampled_trace_id())
 
 
-def _sampled_trace_id() -> str | None:
+def _sampled_trace_id() -> int:
     context = trace.get_current_span().get_span_context()
-    return format(context.trace_id, "032x") if context.trace_flags & trace.TraceFlags.SAMPLED else None
+    return context.trace_id if context.trace_flags & trace.TraceFlags.SAMPLED else 0
 
 
 class _Family(Generic[P]):
@@ -191,9 +232,7 @@ class Histogram(Declaration[P]):
 
     def create(self, registry: CollectorRegistry) -> HistogramFamily[P]:
         """See ``Declaration.create``."""
-        metric = prometheus_client.Histogram(
-            self.name, self.description, self.label_names, registry=registry, buckets=self.buckets
-        )
+        metric = _Histogram(self.name, self.description, self.label_names, registry=registry, buckets=self.buckets)
         return HistogramFamily(self.labels, metric)
 
     @overload

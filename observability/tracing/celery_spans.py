@@ -10,7 +10,7 @@ from opentelemetry.context import Context
 from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from opentelemetry.instrumentation.celery.utils import detach_context, retrieve_context
 
-from observability.tracing.provider import CURRENT
+from observability.tracing.provider import LIGHT
 from observability.tracing.spans import record_error
 
 _INSTRUMENTOR: Final = CeleryInstrumentor()  # type: ignore[no-untyped-call]  # it has no annotations
@@ -22,7 +22,7 @@ def instrument_celery() -> None:
     Connected to Celery's signals, it holds for every pool; a prefork child only has to configure its tracing.
     """
     if not _INSTRUMENTOR.is_instrumented_by_opentelemetry:
-        _INSTRUMENTOR.instrument(tracer_provider=CURRENT)
+        _INSTRUMENTOR.instrument(tracer_provider=LIGHT)
 
 
 @contextmanager

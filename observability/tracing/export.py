@@ -3,40 +3,73 @@
 import os
 import threading
 import weakref
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from observability.logs import get_logger
 from observability.metrics import DropReason, Metrics
+from observability.tracing.light_span import LightSpan
+from observability.tracing.otlp import Envelope
 
-_BATCH: Final = 1024
+_BATCH: Final = 2048
 _INTERVAL: Final = 1.0
 _KNOWN_DEAD_GRACE: Final = 0.5
 
 _log = get_logger(__name__)
+
+_Encoded = tuple[Envelope, bytes]
+_Item = _Encoded | ReadableSpan | threading.Event
+
+
+class OtlpSender:
+    """Sends requests over OTLP/HTTP, by the SDK's own client: its retries, TLS, compression and variables hold."""
+
+    def __init__(self, endpoint: str, *, headers: Mapping[str, str] | None, timeout: float) -> None:
+        self._exporter = OTLPSpanExporter(endpoint=endpoint, headers=headers, timeout=timeout)
+
+    def send(self, request: bytes) -> bool:
+        """Send an encoded request; say whether it arrived. Blocks."""
+        return self._exporter._client.export(request).success  # noqa: SLF001 - its public way in encodes once more
+
+    def close(self) -> None:
+        """Give up what is under way."""
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
 
 class SpanQueue(SpanProcessor):
     """A bounded queue of ended spans and the thread that exports them in batches.
 
     It stands in for the SDK's batch processor, whose flush has no limit in time, whose shutdown waits 30 s for a
-    collector that is away, and which tells of a dropped span only in the log. Full, it drops the newest.
+    collector that is away, and which tells of a dropped span only in the log. Full, it drops the newest. Light spans
+    are kept encoded, so that the thread has little to do but send.
 
     After a fork the child's copy drops everything, since it has no thread and shares a connection with its parent: the
     child configures its own.
     """
 
-    def __init__(self, exporter: SpanExporter, *, metrics: Metrics, size: int, timeout: float) -> None:
-        self._exporter = exporter
+    def __init__(
+        self,
+        send: Callable[[bytes], bool],
+        *,
+        close: Callable[[], None],
+        metrics: Metrics,
+        size: int,
+        timeout: float,
+    ) -> None:
+        self._send = send
+        self._close = close
         self._size = size
         self._timeout = timeout
-        self._items: deque[ReadableSpan | threading.Event] = deque()
+        self._items: deque[_Item] = deque()
         self._wake = threading.Event()
+        self._flushing = False
         self._closed = False
         self._abandoned = False
         self._forked = False
@@ -54,17 +87,29 @@ class SpanQueue(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a sampled span; never waits."""
         context = span.context
-        if context is None or not context.trace_flags.sampled:
-            return
+        if context is not None and context.trace_flags.sampled and self._has_room():
+            self._put(span)
+
+    def take(self, span: LightSpan) -> None:
+        """See ``Sink.take``."""
+        if self._has_room():
+            encoded = span.encode()
+            self._put(span.readable() if encoded is None else (span.tracer.envelope, encoded))
+
+    def _has_room(self) -> bool:
         if self._closed:
             if not self._forked:
                 self._dropped[DropReason.SHUTDOWN].inc()
-        elif len(self._items) >= self._size:
+            return False
+        if len(self._items) >= self._size:
             self._dropped[DropReason.QUEUE_FULL].inc()
-        else:
-            self._items.append(span)
-            if len(self._items) >= _BATCH and not self._wake.is_set():
-                self._wake.set()
+            return False
+        return True
+
+    def _put(self, item: _Item) -> None:
+        self._items.append(item)
+        if len(self._items) >= _BATCH and not self._wake.is_set():
+            self._wake.set()
 
     def force_flush(self, timeout_millis: int | None = None) -> bool:
         """Say whether everything queued before was dealt with within the time, ``timeout`` by default."""
@@ -72,6 +117,7 @@ class SpanQueue(SpanProcessor):
             return not self._items
         reached = threading.Event()
         self._items.append(reached)
+        self._flushing = True
         self._wake.set()
         return reached.wait(self._timeout if timeout_millis is None else timeout_millis / 1000)
 
@@ -83,41 +129,34 @@ class SpanQueue(SpanProcessor):
         self._wake.set()
         self._thread.join(min(self._timeout, _KNOWN_DEAD_GRACE) if self._failing else self._timeout)
         self._abandoned = True
-        self._exporter.shutdown()
-        left = sum(isinstance(item, ReadableSpan) for item in tuple(self._items))
+        self._close()
+        left = sum(not isinstance(item, threading.Event) for item in tuple(self._items))
         if left:
             self._dropped[DropReason.SHUTDOWN].inc(left)
 
     def _run(self) -> None:
         with suppress_instrumentation():
             while not self._closed:
-                self._wake.wait(_INTERVAL)
+                full = self._wake.wait(_INTERVAL)
                 self._wake.clear()
-                self._drain()
-            self._drain()
+                everything, self._flushing = self._flushing or not full, False
+                self._drain(1 if everything else _BATCH)
+            self._drain(1)
 
-    def _drain(self) -> None:
-        while self._items and not self._abandoned:
-            spans, markers = self._take()
+    def _drain(self, least: int) -> None:
+        """Export as long as there are ``least`` spans; fewer wait for company, up to ``_INTERVAL``."""
+        while len(self._items) >= least and not self._abandoned:
+            items = [self._items.popleft() for _ in range(min(_BATCH, len(self._items)))]
+            spans = [item for item in items if not isinstance(item, threading.Event)]
             if spans:
                 self._export(spans)
-            for marker in markers:
-                marker.set()
+            for item in items:
+                if isinstance(item, threading.Event):
+                    item.set()
 
-    def _take(self) -> tuple[list[ReadableSpan], list[threading.Event]]:
-        spans: list[ReadableSpan] = []
-        markers: list[threading.Event] = []
-        while self._items and len(spans) < _BATCH:
-            item = self._items.popleft()
-            if isinstance(item, threading.Event):
-                markers.append(item)
-            else:
-                spans.append(item)
-        return spans, markers
-
-    def _export(self, spans: list[ReadableSpan]) -> None:
+    def _export(self, spans: list[_Encoded | ReadableSpan]) -> None:
         try:
-            exported = self._exporter.export(spans) is SpanExportResult.SUCCESS
+            exported = self._send(_request(spans))
         except Exception:  # noqa: BLE001 - whatever an exporter does, this thread goes on
             _log.exception("span export broke", spans=len(spans))
             exported = False
@@ -134,3 +173,17 @@ class SpanQueue(SpanProcessor):
         """Not even count here: the parent's thread may have held a counter's lock at the fork, for ever held here."""
         self._forked = self._closed = self._abandoned = True
         self._items.clear()
+
+
+def _request(spans: list[_Encoded | ReadableSpan]) -> bytes:
+    encoded: defaultdict[Envelope, list[bytes]] = defaultdict(list)
+    others: list[ReadableSpan] = []
+    for span in spans:
+        if isinstance(span, tuple):
+            encoded[span[0]].append(span[1])
+        else:
+            others.append(span)
+    parts = [envelope.request(members) for envelope, members in encoded.items()]
+    if others:
+        parts.append(encode_spans(others).SerializePartialToString())
+    return b"".join(parts)

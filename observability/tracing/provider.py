@@ -1,7 +1,6 @@
 """The provider behind every tracer of the process."""
 
 import os
-import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,37 +8,22 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from events import ConfigurationError
 from observability.logs import limit_rate
 from observability.metrics import Metrics, null_metrics
-from observability.tracing.export import SpanQueue
+from observability.tracing.export import OtlpSender, SpanQueue
+from observability.tracing.ids import SpanIds
+from observability.tracing.light_span import LightSpan, LightTracer, Sink
 from settings import VERSION, TelemetrySettings
 
 _TRACES_PATH: Final = "/v1/traces"
 _NOISY: Final = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "observability.tracing.export")
-
-
-class SpanIds(RandomIdGenerator):
-    """Makes random ids, except for a span whose id was decided and stored before it began."""
-
-    def __init__(self) -> None:
-        self._decided = threading.local()
-
-    def decide(self, span_id: str | None) -> None:
-        """Give the next span of this thread this id; None takes it back."""
-        self._decided.span_id = int(span_id, 16) if span_id else None
-
-    def generate_span_id(self) -> int:
-        """See ``IdGenerator.generate_span_id``."""
-        decided: int | None = getattr(self._decided, "span_id", None)
-        return decided or super().generate_span_id()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +77,29 @@ class _CurrentTracer(trace.Tracer):
         return self._tracer().start_as_current_span(*args, **kwargs)
 
 
+class LightProvider(trace.TracerProvider):
+    """Makes tracers of light spans."""
+
+    def __init__(self, *, resource: Resource, sampler: Sampler, ids: SpanIds, sinks: Sequence[Sink]) -> None:
+        self._parts: dict[str, Any] = {"resource": resource, "sampler": sampler, "ids": ids, "sinks": sinks}
+
+    def get_tracer(self, *args: Any, **kwargs: Any) -> LightTracer:
+        """See ``TracerProvider.get_tracer``."""
+        return LightTracer(InstrumentationScope(*args, **kwargs), **self._parts)
+
+
+class _ProcessorSink:
+    def __init__(self, processor: SpanProcessor) -> None:
+        self._processor = processor
+
+    def take(self, span: LightSpan) -> None:
+        self._processor.on_end(span.readable())
+
+
 CURRENT: Final = CurrentProvider()
+"""Behind every tracer that others ask for: the SDK's spans."""
+LIGHT: Final = CurrentProvider()
+"""Behind our own tracers and Celery's: light spans."""
 
 
 def configure_tracing(
@@ -113,16 +119,18 @@ def configure_tracing(
         ConfigurationError: the endpoint or the headers can't be read.
 
     """
-    ids = SpanIds()
-    endpoint = _endpoint(settings)
-    provider = TracerProvider(
-        sampler=ParentBased(TraceIdRatioBased(settings.sample_ratio)) if endpoint or processors else ALWAYS_OFF,
-        resource=_resource(service),
-        id_generator=ids,
-    )
-    for processor in (*processors, *([_queue(endpoint, settings, metrics or null_metrics())] if endpoint else ())):
+    ids, resource, endpoint = SpanIds(), _resource(service), _endpoint(settings)
+    sampler = ParentBased(TraceIdRatioBased(settings.sample_ratio)) if endpoint or processors else ALWAYS_OFF
+    provider = TracerProvider(sampler=sampler, resource=resource, id_generator=ids)
+    sinks: list[Sink] = [_ProcessorSink(processor) for processor in processors]
+    queue = _queue(endpoint, settings, metrics or null_metrics()) if endpoint else None
+    if queue:
+        sinks.append(queue)
+    for processor in (*processors, *([queue] if queue else ())):
         provider.add_span_processor(processor)
-    CURRENT.provider, CURRENT.tracer, CURRENT.ids = provider, provider.get_tracer("throughline", VERSION), ids
+    CURRENT.provider, CURRENT.ids = provider, ids
+    LIGHT.provider = LightProvider(resource=resource, sampler=sampler, ids=ids, sinks=sinks)
+    CURRENT.tracer = LIGHT.provider.get_tracer("throughline", VERSION)
     if trace.get_tracer_provider() is not CURRENT:
         trace.set_tracer_provider(CURRENT)
     return Tracing(provider=provider)
@@ -139,10 +147,16 @@ def _resource(service: str) -> Resource:
     )
 
 
-def _queue(endpoint: str, settings: TelemetrySettings, metrics: Metrics) -> SpanProcessor:
+def _queue(endpoint: str, settings: TelemetrySettings, metrics: Metrics) -> SpanQueue:
     limit_rate(*_NOISY)
-    exporter = OTLPSpanExporter(endpoint=endpoint, headers=_headers(settings), timeout=settings.export_timeout)
-    return SpanQueue(exporter, metrics=metrics, size=settings.queue_size, timeout=settings.export_timeout)
+    sender = OtlpSender(endpoint, headers=_headers(settings), timeout=settings.export_timeout)
+    return SpanQueue(
+        sender.send,
+        close=sender.close,
+        metrics=metrics,
+        size=settings.queue_size,
+        timeout=settings.export_timeout,
+    )
 
 
 def _endpoint(settings: TelemetrySettings) -> str | None:

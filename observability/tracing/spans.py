@@ -161,6 +161,12 @@ def run_span(
         ids.decide(None)
 
 
+def publish_span(pipeline: str, *, queue: str, links: Sequence[Link]) -> ActiveSpan:
+    """Begin the span in which a message with several runs is sent, ``publish``; it begins a trace, linked to theirs."""
+    attributes = {key.PIPELINE: pipeline, key.MESSAGING_DESTINATION: queue}
+    return _begin("publish", SpanKind.INTERNAL, attributes, context=Context(), links=links)
+
+
 def node_span(
     node: str, *, pipeline: str, run_id: UUID | str, attempt: int, item: int = 0, context: Context | None = None
 ) -> ActiveSpan:

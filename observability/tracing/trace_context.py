@@ -66,7 +66,12 @@ def context_from(traceparent: str | None, tracestate: str | None = None) -> Cont
     Without a valid one the context is empty: a span made in it begins a trace, whatever span is current.
     """
     parent = span_context_of(traceparent, tracestate)
-    return set_span_in_context(NonRecordingSpan(parent), Context()) if parent else Context()
+    return context_of(parent) if parent else Context()
+
+
+def context_of(parent: SpanContext) -> Context:
+    """Return the context in which a span becomes a child of ``parent``, whatever span is current."""
+    return set_span_in_context(NonRecordingSpan(parent), Context())
 
 
 def traceparent_of(span: Span | None = None) -> str | None:

@@ -1,4 +1,5 @@
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
@@ -51,6 +52,16 @@ async def test_the_runs_of_a_worker_that_stopped_renewing_are_sent_again(world: 
         assert row.finished_at is not None
     assert registry.get_sample_value("throughline_leases_expired_total") == 1
     assert registry.get_sample_value("throughline_runs_total", {"pipeline": "p", "outcome": "rescued"}) == 5
+
+
+async def test_what_a_dead_worker_had_fetched_and_not_claimed_is_sent_again_when_its_lease_ends(world: World) -> None:
+    run_ids = await world.store(40)
+    async with world.relay(relay={"take_lease": 60.0, "republish_after": 60.0}):
+        await until(lambda: len(world.sent()) == len(run_ids))
+        fetched = world.fetch()
+        assert fetched
+        await world.lease(seconds=LEASE)
+        await until(lambda: Counter(world.sent()) == Counter(run_ids), within=8.0)
 
 
 async def test_the_runs_of_a_worker_that_renews_stay_its_own(world: World) -> None:

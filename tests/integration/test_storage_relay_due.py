@@ -30,9 +30,9 @@ async def test_what_is_taken_is_out_of_sight_until_it_is_put_back(world: World) 
     assert len(taken.keys) == 3
     assert (await take(world, lease=60.0)).keys == ()
     async with transaction(world.engine) as connection:
-        assert await due.published_count(connection, "default", most=100) == 3
+        assert (await due.window_of(connection, "default", most=100)).sent == 3
         await due.put_back(connection, [taken], seconds=0.0)
-        assert await due.published_count(connection, "default", most=100) == 0
+        assert (await due.window_of(connection, "default", most=100)).sent == 0
     assert (await take(world, lease=60.0)).keys == taken.keys
 
 

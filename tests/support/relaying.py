@@ -105,6 +105,10 @@ class World:
         """The run ids in the messages that lie in Redis."""
         return [run_id for message in self.messages(queue) for run_id in message.run_ids]
 
+    def fetch(self, queue: str = "default") -> list[UUID]:
+        """Fetch the oldest message as a worker does; return its run ids."""
+        return _decoded(self.redis.rpop(queue)).run_ids  # type: ignore[arg-type]  # sync client, and there is one
+
     @asynccontextmanager
     async def relay(self, *, metrics: Metrics | None = None, **groups: Mapping[str, object]) -> AsyncIterator[Relay]:
         """Run a relay; ``groups`` change the world's settings for it."""

@@ -15,6 +15,8 @@ class Mode(Enum):
     """Connections stay open and nothing goes through, as with a stopped server."""
     LOSE_COMMIT_ANSWER = auto()
     """A COMMIT goes through; its answer doesn't, and the connection is reset."""
+    LOSE_PUSH_ANSWER = auto()
+    """The same with an LPUSH."""
 
 
 class TcpProxy:
@@ -77,7 +79,10 @@ class TcpProxy:
                 self.commits += commits
                 writer.write(chunk)
                 await writer.drain()
-                if commits and self.mode is Mode.LOSE_COMMIT_ANSWER:
+                pushes = outward and b"LPUSH" in chunk
+                if (commits and self.mode is Mode.LOSE_COMMIT_ANSWER) or (
+                    pushes and self.mode is Mode.LOSE_PUSH_ANSWER
+                ):
                     await self._lose_answer()
         except (ConnectionError, asyncio.CancelledError):
             pass
@@ -85,7 +90,7 @@ class TcpProxy:
             writer.transport.abort()
 
     async def _lose_answer(self) -> None:
-        """Let the server read the COMMIT, and nobody its answer."""
+        """Let the server read what was sent, and nobody its answer."""
         self.mode = Mode.SWALLOW
         await asyncio.sleep(0.2)
         self.switch(Mode.REFUSE)

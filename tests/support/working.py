@@ -243,7 +243,7 @@ class Workshop:
         async with transaction(self.engine) as connection:
             ended = await leases.end_expired_leases(connection)
         async with transaction(self.engine) as connection:
-            return len(await leases.free_runs(connection, list(ended), died=True))
+            return len(await leases.free_runs(connection, [lease.lease_id for lease in ended], died=True))
 
     async def scalar(self, statement: str) -> Any:
         """Ask the database."""

@@ -3,7 +3,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from observability.metrics import Metrics, QueueState
-from storage import due
+from storage import standing
 from storage.records import QueueState as QueueCounts
 from worker.relay.database import Database
 
@@ -27,8 +27,8 @@ class Gauges:
         """
         began = time.monotonic()
         async with self._database.reading() as connection:
-            states = await due.queue_states(connection)
-            dead, unrouted = await due.standing_counts(connection)
+            states = await standing.queue_states(connection)
+            dead, unrouted = await standing.standing_counts(connection)
         took = time.monotonic() - began
         self._show(states)
         self._metrics.dead_runs.labels().set(dead)

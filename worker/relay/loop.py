@@ -13,9 +13,9 @@ from storage.leases import Cell
 from storage.wake import WakeListener
 from worker.relay.accounting import Accounting
 from worker.relay.backoff import Backoff
+from worker.relay.carried import connect
 from worker.relay.database import Database
 from worker.relay.gauges import Gauges
-from worker.relay.marker import Marker
 from worker.relay.publisher import Publisher
 from worker.relay.publishing import Publishing
 from worker.relay.rescue import Rescue
@@ -40,12 +40,12 @@ class Relay:
         metrics = metrics or null_metrics()
         self._database = Database(settings.database)
         self._publisher = Publisher(app, metrics=metrics)
-        self._marker = Marker(settings.redis)
+        self._redis = connect(settings.redis)
         self._publishing = Publishing(
             settings.relay,
             database=self._database,
             publisher=self._publisher,
-            marker=self._marker,
+            redis=self._redis,
             metrics=metrics,
             singly=settings.worker.cell_queue,
         )
@@ -138,5 +138,5 @@ class Relay:
         with suppress(Exception):  # it is being left
             async with asyncio.timeout(_STOP_SECONDS / 2):
                 await self._listener.close()
-                await self._marker.close()
+                await self._redis.aclose()
                 await self._database.close()

@@ -1,10 +1,6 @@
 from typing import Final
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-
-from settings import RedisSettings
 
 KEY: Final = "throughline:window"
 RECOVERY_KEY: Final = "throughline:window:recovery"
@@ -20,13 +16,8 @@ class Marker:
     made good the loss yet: the relay that began to may have died over it.
     """
 
-    def __init__(self, settings: RedisSettings) -> None:
-        self._redis = Redis.from_url(
-            settings.url.get_secret_value(),
-            socket_timeout=settings.socket_timeout,
-            socket_connect_timeout=settings.connect_timeout,
-            retry=Retry(NoBackoff(), 0),
-        )
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
         self._seen = _BASE
         self._value = 0
         self._in_charge = False
@@ -57,7 +48,3 @@ class Marker:
         # An increment never lowers what another relay has set at the same time.
         self._seen = int(await self._redis.incrby(KEY, self._seen - self._value + _BASE))
         self._in_charge = False
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._redis.aclose()

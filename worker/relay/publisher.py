@@ -10,14 +10,13 @@ from uuid import uuid4
 from celery import Celery, Task
 from kombu.exceptions import OperationalError
 from kombu.messaging import Producer
-from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.trace import set_span_in_context
 from redis.exceptions import RedisError
 
-from observability import attributes as key
 from observability.logs import get_logger
 from observability.metrics import Metrics
-from observability.tracing import LinkReason, context_from, links_to, trace_id_of, traceparent_of
+from observability.tracing import LinkReason, context_from, links_to, publish_span, trace_id_of, traceparent_of
 from observability.tracing.celery_spans import publishing
 from worker.app import TASK_NAME
 from worker.relay.chunking import Outgoing
@@ -25,7 +24,6 @@ from worker.relay.chunking import Outgoing
 _REDIS_FAULTS: Final = (OperationalError, RedisError, OSError)
 
 _log = get_logger(__name__)
-_tracer = trace.get_tracer(__name__)
 
 
 @dataclass(slots=True)
@@ -172,9 +170,8 @@ def _message_context(message: Outgoing) -> Iterator[tuple[Context, str | None]]:
         yield context_from(traceparent), trace_id_of(traceparent)
         return
     links = links_to((run.traceparent for run in message.runs), reason=LinkReason.RUN)
-    attributes = {key.PIPELINE: message.pipeline, key.MESSAGING_DESTINATION: message.queue}
-    with _tracer.start_as_current_span("publish", Context(), attributes=attributes, links=links) as span:
-        yield trace.set_span_in_context(span, Context()), trace_id_of(traceparent_of(span))
+    with publish_span(message.pipeline, queue=message.queue, links=links) as span:
+        yield set_span_in_context(span, Context()), trace_id_of(traceparent_of(span))
 
 
 def _registered_task(app: Celery) -> Task:

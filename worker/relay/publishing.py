@@ -1,9 +1,9 @@
 import random
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from events import Transient
@@ -11,13 +11,14 @@ from observability.logs import get_logger
 from observability.metrics import Metrics
 from settings import RelaySettings
 from storage import due
-from storage.records import DueRun
 from worker.relay.backoff import Backoff
-from worker.relay.chunking import Outgoing, message_size, room_in_window, split
+from worker.relay.carried import Carried
+from worker.relay.chunking import Outgoing, message_size, split
 from worker.relay.database import Database
 from worker.relay.ledger import Ledger
 from worker.relay.marker import Marker
 from worker.relay.publisher import Publisher
+from worker.relay.taking import Take, Taking
 
 _MARKER_SECONDS: Final = 1.0
 _REFUSED_SECONDS: Final = 30.0
@@ -32,23 +33,13 @@ class RedisDown(Transient):
     """Redis takes no messages now."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Take:
-    """One queue's part of a pass. ``more``: something due was left; ``full``: because the window has no room for it."""
-
-    taken: due.Taken | None = None
-    runs: Sequence[DueRun] = ()
-    sent_before: int = 0
-    more: bool = False
-    full: bool = False
-
-
 class Publishing:
     """Moves what is due from PostgreSQL to Redis, a pass at a time.
 
     A pass takes due runs, commits, and only then talks to Redis: what dies in between is taken again when the taking's
-    lease ends, and sent twice rather than never. While Redis is down nothing is taken. Runs of the queue ``singly``
-    get a message each.
+    lease ends, and sent twice rather than never. What was sent and is claimed by nobody in time is sent again, unless
+    its message still waits in Redis. While Redis is down nothing is taken. Runs of the queue ``singly`` get a message
+    each.
     """
 
     def __init__(
@@ -57,14 +48,15 @@ class Publishing:
         *,
         database: Database,
         publisher: Publisher,
-        marker: Marker,
+        redis: Redis,
         metrics: Metrics,
         singly: str | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
         self._publisher = publisher
-        self._marker = marker
+        self._marker = Marker(redis)
+        self._taking = Taking(settings, database=database, carried=Carried(redis))
         self._metrics = metrics
         self._singly = singly
         self._redis = Backoff(first=0.1, longest=2.0)
@@ -94,8 +86,7 @@ class Publishing:
     async def keep_sent(self, *, everything: bool = False) -> None:
         """Let runs that were sent some seconds ago and not claimed yet wait longer than the taking's short lease."""
         while ripe := self._ledger.ripe(everything=everything):
-            async with self._database.transaction() as connection:
-                await due.keep_published(connection, ripe, seconds=self._settings.republish_after)
+            await self._taking.keep(ripe, seconds=self._settings.republish_after)
 
     async def _nothing_lost(self) -> bool:
         """Say whether what was sent is in Redis, or was made due again; False while another relay is at that.
@@ -135,9 +126,12 @@ class Publishing:
             waits.append(self._full.failed())
         return min(waits)
 
-    async def _publish_queue(self, queue: str) -> _Take:
+    async def _publish_queue(self, queue: str) -> Take:
         began = time.monotonic()
-        take = await self._take(queue)
+        try:
+            take = await self._taking.take(queue, backlog=queue in self._backlog)
+        except (RedisError, OSError) as error:
+            raise RedisDown(f"{type(error).__name__}: {error}") from error
         if take.sent_before == 0:
             self._ledger.forget(queue, before=began)
         if take.taken is None or not take.runs:
@@ -149,31 +143,12 @@ class Publishing:
         )
         delivery = await self._publisher.send(list(split(take.runs, size=size)))
         self._ledger.add(queue, _part(take.taken, delivery.sent), since=began)
-        await self._put_back(_part(take.taken, delivery.refused), seconds=_REFUSED_SECONDS)
-        await self._put_back(_part(take.taken, delivery.unsent), seconds=random.uniform(0.0, 1.0))  # noqa: S311 - jitter
+        await self._taking.put_back(_part(take.taken, delivery.refused), seconds=_REFUSED_SECONDS)
+        # A wedged Redis may yet do what it was told: those runs are overdue soon, and then looked for.
+        await self._taking.keep([_part(take.taken, delivery.unsent)], seconds=random.uniform(0.0, 1.0))  # noqa: S311 - jitter
         if delivery.down is not None:
             raise RedisDown(f"{type(delivery.down).__name__}: {delivery.down}") from delivery.down
         return take
-
-    async def _take(self, queue: str) -> _Take:
-        settings = self._settings
-        backlog = queue in self._backlog
-        async with self._database.transaction() as connection:
-            if not await due.take_turn(connection, queue):
-                return _Take(sent_before=-1)
-            sent = await due.published_count(connection, queue, most=settings.window)
-            room = room_in_window(sent, window=settings.window, backlog=backlog)
-            if not room:
-                return _Take(sent_before=sent, more=True, full=True)
-            most = min(room, settings.take_max)
-            taken, runs = await due.take_due(connection, queue, most=most, lease=settings.take_lease)
-        more = len(runs) == most
-        return _Take(taken=taken, runs=runs, sent_before=sent, more=more, full=more and most == room)
-
-    async def _put_back(self, taken: due.Taken, *, seconds: float) -> None:
-        if taken.keys:
-            async with self._database.transaction() as connection:
-                await due.put_back(connection, [taken], seconds=seconds)
 
     async def _seconds_to_next(self, queues: Sequence[str]) -> float:
         if not queues:

@@ -1,13 +1,13 @@
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID
 
 from observability.logs import get_logger
 from observability.metrics import Metrics
 from observability.tracing import trace_id_of
-from storage import leases
-from storage.leases import Cell, FreedRun
+from storage import due, leases
+from storage.leases import Cell, EndedLease, FreedRun
 from worker.freed import tell_of_deaths
 from worker.relay.database import Database
 
@@ -53,7 +53,7 @@ class Rescue:
         self._swept = 0.0
 
     async def run_once(self) -> int:
-        """End the leases that were not renewed and queue their runs; return how many runs that were.
+        """End the leases that were not renewed; return how many runs are to be published for it.
 
         Raises:
             DatabaseUnavailable: PostgreSQL is away.
@@ -65,12 +65,19 @@ class Rescue:
             return 0
         async with self._database.transaction() as connection:
             ended = await leases.end_expired_leases(connection)
-        # A transaction of its own: only a snapshot after that commit sees every claim made under those leases.
-        freed = await self._free(ended) if ended else []
-        for lease_id, worker in ended.items():
-            self._tell(worker, [run for run in freed if run.lease_id == lease_id])
+        freed = await self._recover(ended) if ended else 0
+        return freed + await self._sweep()
+
+    async def _recover(self, ended: Sequence[EndedLease]) -> int:
         self._metrics.leases_expired.labels().inc(len(ended))
-        return len(freed) + await self._sweep()
+        # A transaction of its own: only a snapshot after that commit sees every claim made under those leases.
+        freed = await self._free([lease.lease_id for lease in ended])
+        for lease in ended:
+            self._tell(lease.worker, [run for run in freed if run.lease_id == lease.lease_id])
+        # What the dead had fetched and not claimed is neither theirs by the tables nor in Redis any more.
+        async with self._database.transaction() as connection:
+            unclaimed = await due.hurry_published(connection, before=max(lease.dead_by for lease in ended))
+        return len(freed) + unclaimed
 
     async def _sweep(self) -> int:
         """Free what a rescuer that died, or a row that was locked at the time, has left behind."""
@@ -85,9 +92,9 @@ class Rescue:
             self._tell(None, freed)
         return len(freed)
 
-    async def _free(self, lease_ids: Mapping[UUID, str] | Iterable[UUID]) -> list[FreedRun]:
+    async def _free(self, lease_ids: Sequence[UUID]) -> list[FreedRun]:
         async with self._database.transaction() as connection:
-            freed = await leases.free_runs(connection, list(lease_ids), died=True, cell=self._cell)
+            freed = await leases.free_runs(connection, lease_ids, died=True, cell=self._cell)
         tell_of_deaths(freed, self._metrics)
         return freed
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from observability.logs import bind, configure_logging, get_logger, limit_rate, set_level
+from observability.logs import bind, configure_logging, get_logger, limit_rate, set_level, tell
 from observability.tracing import accept_span
 from settings import LogSettings
 
@@ -52,6 +52,40 @@ def test_bound_ids_stand_on_ours_and_on_foreign_lines_and_are_gone_afterwards() 
         logging.getLogger("alembic").info("b")
     get_logger("ours").info("c")
     assert [(line.get("run_id"), line.get("attempt")) for line in lines.all] == [("r1", 2), ("r1", 2), (None, None)]
+
+
+def test_a_line_on_the_short_way_looks_like_any_other(spans: InMemorySpanExporter) -> None:
+    lines = Lines()
+    with bind(run_id="r1", attempt=2), accept_span("e1", "t", tenant="x"):
+        tell("ours", "run ended", {"outcome": "succeeded", "duration": 0.5})
+        get_logger("ours").info("run ended", outcome="succeeded", duration=0.5)
+    short, long = lines.all
+    assert short.pop("timestamp") <= long.pop("timestamp")
+    assert list(short) == list(long)
+    assert short == long
+    assert not spans.get_finished_spans()[0].events
+
+
+async def test_lines_on_the_short_way_are_written_with_the_loops_turn_and_before_any_later_line() -> None:
+    lines = Lines()
+    tell("ours", "one", {})
+    tell("ours", "two", {})
+    assert not lines.all
+    get_logger("ours").info("three")
+    tell("ours", "four", {})
+    await asyncio.sleep(0)
+    assert [line["event"] for line in lines.all] == ["one", "two", "three", "four"]
+
+
+def test_the_short_way_minds_the_level_and_the_format() -> None:
+    lines = Lines("WARNING")
+    tell("ours", "run ended", {})
+    assert not lines.all
+    readable = io.StringIO()
+    configure_logging(LogSettings(format="console"), service="worker", stream=readable)
+    tell("ours", "run ended", {"outcome": "succeeded"})
+    assert "run ended" in readable.getvalue()
+    assert "outcome=succeeded" in readable.getvalue()
 
 
 async def test_tasks_of_one_loop_do_not_see_each_others_ids() -> None:
