@@ -31,7 +31,7 @@ class Accepted:
     """What stands for an event that was sent, and under which CloudEvents id, source and type."""
 
     stored: StoredEvent
-    outcome: EventOutcome
+    event_id: str
     ce_id: str
     source: str
     type: str
@@ -142,11 +142,12 @@ class Acceptor:
             outcome = EventOutcome.ACCEPTED if new.runs else EventOutcome.UNROUTED
         self._count(new.type, outcome)
         set_outcome(span, outcome)
-        line = {"event_id": str(stored.event_id), "runs": len(stored.runs)}
+        event_id = str(stored.event_id)
+        line = {"event_id": event_id, "runs": len(stored.runs)}
         if ours := new.traceparent:
             line |= {"trace_id": ours[_TRACE_ID], "span_id": ours[_SPAN_ID]}
         tell(__name__, _LOGGED[outcome], line)
-        return Accepted(stored=stored, outcome=outcome, ce_id=new.ce_id, source=new.source, type=new.type)
+        return Accepted(stored=stored, event_id=event_id, ce_id=new.ce_id, source=new.source, type=new.type)
 
     def _rejected(self, event_type: str, problem: Problem, span: Span) -> Problem:
         self.count_rejected(event_type)

@@ -85,7 +85,7 @@ class Intake:
         if isinstance(accepted, Problem):
             raise accepted
         answer = _as_json(accepted.status, self._presenter.accepted(accepted))
-        answer.headers.append((b"location", b"/events/%b" % str(accepted.stored.event_id).encode()))
+        answer.headers.append((b"location", b"/events/%b" % accepted.event_id.encode()))
         return answer
 
     async def _take_many(self, documents: list[JsonValue], *, suspect: bool, tenant: str) -> Answer:

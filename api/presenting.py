@@ -55,14 +55,14 @@ class Presenter:
         stored = accepted.stored
         trace_id = stored.traceparent[_TRACE_ID] if stored.traceparent else None
         return {
-            "event_id": stored.event_id,
+            "event_id": accepted.event_id,
             "id": accepted.ce_id,
             "source": accepted.source,
             "type": accepted.type,
             "status": status_of(stored.runs),
             "trace_id": trace_id,
             "runs": [{"run_id": run.run_id, "pipeline": run.pipeline, "status": run.status} for run in stored.runs],
-            "links": self._links(stored.event_id, trace_id),
+            "links": self._links(accepted.event_id, trace_id),
         }
 
     def summary(self, record: EventSummary) -> schemas.EventSummary:
@@ -145,7 +145,7 @@ class Presenter:
             links=schemas.AttemptLinks(task=task),
         )
 
-    def _links(self, event_id: UUID, trace_id: str | None) -> dict[str, Any]:
+    def _links(self, event_id: UUID | str, trace_id: str | None) -> dict[str, Any]:
         trace = self._trace_url.replace("{trace_id}", trace_id) if self._trace_url and trace_id else None
         return {"self": f"/events/{event_id}", "trace": trace}
 

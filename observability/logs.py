@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import ClassVar, Final, TextIO, cast
 
@@ -256,7 +257,13 @@ def _add_record(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
 
 
 def _timestamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    whole, fraction = divmod(int(seconds * 1e6), 1_000_000)
+    return f"{_second(whole)}.{fraction:06d}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
