@@ -129,7 +129,7 @@ class RelaySettings(Group):
     poll_interval: PositiveFloat = Field(default=1.0, description="Seconds between looks when no NOTIFY comes.")
     take_max: PositiveInt = Field(default=1000, description="Runs taken and published at once, at most.")
     window: PositiveInt = Field(default=2000, description="Sent but unclaimed runs kept in Redis, per queue.")
-    message_max_runs: PositiveInt = Field(default=50, description="Run ids in one message, at most.")
+    message_max_runs: PositiveInt = Field(default=100, description="Run ids in one message, at most.")
     single_below: PositiveInt = Field(default=16, description="Up to so many due runs, each gets a message of its own.")
     take_lease: PositiveFloat = Field(
         default=15.0, description="Seconds a taken run stays invisible to relays; a relay that dies costs so much."
@@ -153,7 +153,9 @@ class WorkerSettings(Group):
     concurrency: PositiveInt = Field(
         default=8, description="Messages handled side by side (threads), or child processes (prefork)."
     )
-    slots: PositiveInt = Field(default=64, description="Runs under way at once in one process.")
+    slots: PositiveInt = Field(
+        default=256, description="Runs under way at once in one process; up to 64 of them in threads (def run)."
+    )
     prefetch_multiplier: PositiveInt = Field(default=1, description="Messages fetched ahead, times concurrency.")
     queues: Names = Field(default=("default",), description='Queues to consume, as a JSON list: ["default"].')
     lease: PositiveFloat = Field(

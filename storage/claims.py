@@ -14,19 +14,23 @@ from events import Event, NodeStatus
 from storage.records import ClaimedRun, NodeResult
 from storage.sql import typed
 
+# The status to be found comes from a row, not as a constant: of a constant the planner can tell that it fits the
+# partial indexes of what is queued, and by numbers that are always behind it takes the whole backlog for a few rows,
+# which it then reads for each claim.
 # Rows are locked in the order of their ids, so that two claims of overlapping ids wait and never deadlock. The lease
 # is locked too: a rescuer that ends it sees either this claim committed, or makes it find no lease. A run that was sent
 # to the cell is not for others, who may still get a message from before.
 _CLAIM = typed(
     """
     WITH lease AS (
-        SELECT lease_id, worker, cell FROM worker_leases
+        SELECT lease_id, worker, cell, :tenant AS of_tenant, 'queued' AS sought FROM worker_leases
         WHERE lease_id = :lease_id AND ended_at IS NULL AND expires_at > clock_timestamp()
         FOR KEY SHARE
     ), wanted AS (
-        SELECT r.tenant, r.run_id FROM runs r, lease
-        WHERE r.tenant = :tenant AND r.run_id = ANY(:run_ids) AND r.status = 'queued' AND r.available_at <= now()
-          AND r.cancel_requested_at IS NULL AND (r.home_queue IS NULL OR lease.cell)
+        SELECT r.tenant, r.run_id
+        FROM lease CROSS JOIN unnest(:run_ids) AS asked(run_id)
+        JOIN runs r ON r.tenant = lease.of_tenant AND r.run_id = asked.run_id AND r.status = lease.sought
+        WHERE r.available_at <= now() AND r.cancel_requested_at IS NULL AND (r.home_queue IS NULL OR lease.cell)
         ORDER BY r.run_id
         FOR NO KEY UPDATE OF r
     ), claimed AS (
@@ -65,12 +69,14 @@ _DONE = typed(
     run_ids=ARRAY(Uuid),
 ).columns(output=JSONB, error=JSONB)
 
+# That the place counts from 1 keeps the planner from the index of what is queued, as in a claim.
 _DEFER = typed(
     """
     WITH wanted AS (
-        SELECT tenant, run_id FROM runs
-        WHERE tenant = :tenant AND run_id = ANY(:run_ids) AND status = 'queued'
-        ORDER BY run_id FOR NO KEY UPDATE
+        SELECT r.tenant, r.run_id
+        FROM unnest(:run_ids) WITH ORDINALITY AS asked(run_id, place)
+        JOIN runs r ON r.tenant = :tenant AND r.run_id = asked.run_id AND (r.status = 'queued') = (place > 0)
+        ORDER BY r.run_id FOR NO KEY UPDATE OF r
     )
     UPDATE runs r
     SET reason = coalesce(:reason, r.reason),
@@ -87,9 +93,10 @@ _DEFER = typed(
 _RELEASE = typed(
     """
     WITH wanted AS (
-        SELECT tenant, run_id FROM runs
-        WHERE tenant = :tenant AND run_id = ANY(:run_ids) AND status = 'queued'
-        ORDER BY run_id FOR NO KEY UPDATE
+        SELECT r.tenant, r.run_id
+        FROM unnest(:run_ids) WITH ORDINALITY AS asked(run_id, place)
+        JOIN runs r ON r.tenant = :tenant AND r.run_id = asked.run_id AND (r.status = 'queued') = (place > 0)
+        ORDER BY r.run_id FOR NO KEY UPDATE OF r
     )
     UPDATE runs r SET publish_at = r.available_at, published_at = NULL
     FROM wanted WHERE r.tenant = wanted.tenant AND r.run_id = wanted.run_id

@@ -64,20 +64,21 @@ _CHECKPOINT = typed(
     **_NODE_TYPES,
 )
 
+# As in a claim, the status to be found comes from a row: else the index of what is running looks cheaper than it is.
 # A retry is a try that its process survived: a run that was in the cell for it goes home. A run that was asked to end
 # is not queued again.
 _FINISH = typed(
     f"""
-    WITH asked AS (
-        SELECT * FROM unnest(
+    WITH asked AS MATERIALIZED (
+        SELECT *, 'running' AS sought FROM unnest(
             :tenants, :run_ids, :attempts, :statuses, :reasons, :delays, :kinds, :errors, :outcomes, :spent
         ) AS t(tenant, run_id, attempt, status, reason, delay, kind, error, outcome, spent)
     ), held AS (
         SELECT r.tenant, r.run_id, r.attempt,
                CASE WHEN asked.status = 'queued' AND r.cancel_requested_at IS NOT NULL THEN 'cancelled'
                     ELSE asked.status END AS status
-        FROM runs r JOIN asked USING (tenant, run_id, attempt)
-        WHERE r.status = 'running'
+        FROM asked JOIN runs r USING (tenant, run_id, attempt)
+        WHERE r.status = asked.sought
         ORDER BY r.run_id FOR NO KEY UPDATE OF r
     ), ended AS (
         UPDATE runs r

@@ -10,6 +10,7 @@ from pipelines import PipelineRegistry
 from settings import Settings
 from worker.handover import set_runtime
 from worker.identity import Seat
+from worker.memory import settle
 from worker.runtime import WorkerRuntime
 
 _STOP_MARGIN = 2.5
@@ -44,6 +45,7 @@ class RunsProcess:
         self._runtime = WorkerRuntime(self._settings, self._registry, seat=seat, metrics=metrics)
         self._runtime.start()
         set_runtime(self._app, self._runtime)
+        settle()
 
     def begin_stop(self, *, hurry: bool = False) -> None:
         """See ``WorkerRuntime.begin_stop``. For signal handlers."""

@@ -29,6 +29,7 @@ from worker.writes import Writes
 _CANCEL_SECONDS: Final = 0.5
 _START_SECONDS: Final = 10.0
 _NOTICE: Final = 0.25
+_MOST_THREADS: Final = 64
 
 _log = get_logger(__name__)
 
@@ -45,7 +46,9 @@ class WorkerRuntime:
         self._registry = registry
         self._seat = seat
         self._metrics = metrics
-        self._loop = LoopThread(threads=settings.worker.slots, blocked_limit=settings.worker.blocked_limit)
+        self._loop = LoopThread(
+            threads=min(settings.worker.slots, _MOST_THREADS), blocked_limit=settings.worker.blocked_limit
+        )
         self._stopping: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
         self._stopped = threading.Event()

@@ -98,7 +98,7 @@ class Writes:
 
     async def _write_finishes(self, finishes: Sequence[Finish]) -> Sequence[float | BaseException | None]:
         async def write(part: Sequence[Finish]) -> list[float | None]:
-            async with self._database.transaction() as connection:
+            async with self._database.statement() as connection:
                 ages = await finish_runs(connection, part)
             return [ages.get((finish.run_id, finish.attempt)) for finish in part]
 
@@ -106,7 +106,7 @@ class Writes:
 
     async def _write_checkpoints(self, batch: Sequence[tuple[NodeWrite, ...]]) -> Sequence[bool | BaseException]:
         async def write(part: Sequence[tuple[NodeWrite, ...]]) -> list[bool]:
-            async with self._database.transaction() as connection:
+            async with self._database.statement() as connection:
                 held = await write_nodes(connection, [node for nodes in part for node in nodes])
             return [_key(nodes) in held for nodes in part]
 

@@ -9,6 +9,7 @@ from observability.tracing import configure_tracing
 from observability.tracing.celery_spans import instrument_celery
 from settings import Settings
 from worker.app import create_celery
+from worker.memory import settle
 from worker.relay.loop import Relay
 
 _log = get_logger(__name__)
@@ -39,6 +40,7 @@ async def _run(settings: Settings, metrics: Metrics, registry: CollectorRegistry
         loop.add_signal_handler(number, relay.stop)
     # Last: who is answered there may take it that a signal is heard.
     server = serve_metrics(registry, host=settings.relay.metrics_host, port=settings.relay.metrics_port)
+    settle()
     _log.info("relay started", poll_interval=settings.relay.poll_interval, window=settings.relay.window)
     try:
         await relay.run()
