@@ -13,7 +13,7 @@ from api.problems import Problem, ProblemType
 from events import DEFAULT_SOURCE, new_id
 from observability.logs import tell
 from observability.metrics import EventOutcome, Metrics, event_type_label
-from observability.tracing import LinkReason, accept_span, add_link, record_error, set_outcome, traceparent_of
+from observability.tracing import LinkReason, accept_span, links_to, record_error, set_outcome, traceparent_of
 from pipelines import PipelineRegistry
 from storage.batching import Overloaded
 from storage.records import NewEvent, NewRun, StoredEvent
@@ -76,8 +76,9 @@ class Acceptor:
         Each has a trace of its own, as if it had come alone, linked to the request's.
         """
         ids = [new_id() for _ in sent]
+        alone, links = Context(), links_to([request], reason=LinkReason.REQUEST)
         spans = [
-            _apart(incoming, event_id, tenant=tenant, request=request)
+            accept_span(event_id, incoming.type, tenant=tenant, context=alone, links=links).span
             for incoming, event_id in zip(sent, ids, strict=True)
         ]
         try:
@@ -156,13 +157,6 @@ class Acceptor:
 
     def _count(self, event_type: str, outcome: EventOutcome) -> None:
         self._metrics.events.labels(type=event_type_label(event_type, self._known), outcome=outcome).inc()
-
-
-def _apart(incoming: IncomingEvent, event_id: UUID, *, tenant: str, request: str | None) -> Span:
-    """Begin the span of an event that came with others: the root of a trace of its own."""
-    span = accept_span(event_id, incoming.type, tenant=tenant, context=Context()).span
-    add_link(span, request, reason=LinkReason.REQUEST)
-    return span
 
 
 def invalid(errors: list[tuple[str, str]]) -> Problem:

@@ -210,8 +210,8 @@ class GroupCommit:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
             else:
-                found = {pending.event.event_id: one for pending, one in zip(live, stored, strict=True)}
-                return [_own(pending.event, found.get(pending.event.event_id)) for pending in batch]
+                found = dict(zip(live, stored, strict=True))
+                return [_own(pending.event, found.get(pending)) for pending in batch]
         return [NotStored() for _ in batch]
 
 

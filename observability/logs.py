@@ -92,7 +92,8 @@ def tell(logger: str, event: str, fields: Mapping[str, object]) -> None:
         "service": handler.quick,
         "pid": os.getpid(),
     }
-    _add_trace(source, "info", line)
+    if "trace_id" not in fields:
+        _add_trace(source, "info", line)
     handler.put(orjson.dumps({**line, **_bound.get(), **fields}).decode())
 
 

@@ -64,7 +64,11 @@ async def store_events(connection: Fetches, new: Sequence[NewEvent]) -> list[Sto
     Of two events with one key the first stored wins, whether it came in this call or another. Raises the driver's
     error when PostgreSQL refuses a row: then nothing of the call is stored (``storage.engine.refused_state``).
     """
-    created = {row["event_id"]: row["received_at"] for row in await connection.fetch(_INSERT, *_columns(new))}
+    rows = await connection.fetch(_INSERT, *_columns(new))
+    if len(rows) == len(new):
+        received_at = rows[0]["received_at"] if rows else None  # one transaction, one time
+        return [_created(event, received_at) for event in new]
+    created = {row["event_id"]: row["received_at"] for row in rows}
     missing = [event for event in new if event.event_id not in created]
     existing = await _existing(connection, missing) if missing else {}
     removed = [event for event in missing if _key(event) not in existing]
@@ -73,20 +77,22 @@ async def store_events(connection: Fetches, new: Sequence[NewEvent]) -> list[Sto
         existing |= {_key(event): answer for event, answer in zip(removed, again, strict=True) if not answer.created}
         created |= {answer.event_id: answer.received_at for answer in again if answer.created}
     return [
-        StoredEvent(
-            created=True,
-            event_id=event.event_id,
-            content_hash=event.content_hash,
-            received_at=created[event.event_id],
-            traceparent=event.traceparent,
-            runs=tuple(
-                RunSummary(run_id=run.run_id, pipeline=run.pipeline, status=RunStatus.QUEUED) for run in event.runs
-            ),
-        )
-        if event.event_id in created
-        else existing[_key(event)]
+        _created(event, created[event.event_id]) if event.event_id in created else existing[_key(event)]
         for event in new
     ]
+
+
+def _created(event: NewEvent, received_at: Any) -> StoredEvent:
+    return StoredEvent(
+        created=True,
+        event_id=event.event_id,
+        content_hash=event.content_hash,
+        received_at=received_at,
+        traceparent=event.traceparent,
+        runs=tuple(
+            [RunSummary(run_id=run.run_id, pipeline=run.pipeline, status=RunStatus.QUEUED) for run in event.runs]
+        ),
+    )
 
 
 def _key(event: NewEvent) -> _Key:

@@ -36,7 +36,7 @@ class SlowDatabase:
 
 
 async def test_under_more_load_than_can_be_stored_what_is_taken_waits_no_longer_than_set(database_url: str) -> None:
-    app = make_app(database_url, flush_max_rows=1, flushers=1, shed_after=SHED_AFTER)
+    app = make_app(database_url, flush_max_rows=1, flushers=1, shed_after=SHED_AFTER, accept_timeout=30.0)
     async with app.router.lifespan_context(app), client_of(app) as client:
         services: Services = app.state.services
         database = SlowDatabase(services)
@@ -57,7 +57,7 @@ async def test_under_more_load_than_can_be_stored_what_is_taken_waits_no_longer_
         listed = (await client.get("/events", params={"limit": 200})).json()["items"]
     counted = Counter(answer.status_code for answer in answers)
     assert set(counted) == {202, 503}
-    assert counted[202] == database.flushes == len(listed)
+    assert counted[202] == len(listed) >= 100
     assert counted[503] > counted[202]
     for answer in answers:
         if answer.status_code == 503:
