@@ -1,26 +1,29 @@
 """From a request's body to the row that stands for it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from api.group_commit import GroupCommit, NotStored, OutcomeUnknown, Unstorable
-from api.incoming import IncomingEvent, InvalidEventError, read_event
-from api.json_text import MalformedJsonError
+from api.incoming import IncomingEvent
 from api.problems import Problem, ProblemType
 from events import DEFAULT_SOURCE, new_id
-from observability.logs import get_logger
+from observability.logs import tell
 from observability.metrics import EventOutcome, Metrics, event_type_label
-from observability.tracing import accept_span, set_outcome, traceparent_of
+from observability.tracing import LinkReason, accept_span, links_to, record_error, set_outcome, traceparent_of
 from pipelines import PipelineRegistry
 from storage.batching import Overloaded
 from storage.records import NewEvent, NewRun, StoredEvent
 
 _RETRY_AFTER = {"Retry-After": "1"}
 _MOST_ERRORS = 20
+_TRACE_ID = slice(3, 35)
+_SPAN_ID = slice(36, 52)
 
-_log = get_logger(__name__)
+_LOGGED = {outcome: "event " + outcome for outcome in EventOutcome}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +31,15 @@ class Accepted:
     """What stands for an event that was sent, and under which CloudEvents id, source and type."""
 
     stored: StoredEvent
+    event_id: str
     ce_id: str
     source: str
     type: str
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return 202 if self.stored.created else 200
 
 
 class Acceptor:
@@ -42,61 +51,60 @@ class Acceptor:
         self._metrics = metrics
         self._known = registry.types
 
-    async def accept(self, body: bytes, *, tenant: str) -> Accepted:
-        """Store the event in ``body``; returns after the commit.
+    async def accept(self, incoming: IncomingEvent, *, tenant: str) -> Accepted | Problem:
+        """Store an event; returns after the commit.
 
-        Raises:
-            Problem: 400 or 422 it is not valid, 409 its key has another content, 503 PostgreSQL is away or too slow.
-
+        What it is refused with is returned, since a client's mistake is no error of the span's: 422 its data is not
+        valid, 409 its key has another content, 503 PostgreSQL is away or too slow.
         """
-        incoming = self._read(body)
         event_id = new_id()
         with accept_span(event_id, incoming.type, tenant=tenant) as span:
-            answer = await self._store(incoming, event_id, tenant=tenant, span=span)
-        if isinstance(answer, Problem):
-            raise answer
-        return answer
+            new = self._check(incoming, event_id, span, tenant=tenant)
+            if isinstance(new, Problem):
+                return new
+            try:
+                found: StoredEvent | Exception = await self._commits.store(new)
+            except (Unstorable, Overloaded, NotStored, OutcomeUnknown) as error:
+                found = error
+            return self._settle(incoming, new, found, span)
+
+    async def accept_all(
+        self, sent: Sequence[IncomingEvent], *, tenant: str, request: str | None
+    ) -> list[Accepted | Problem]:
+        """Store several events of one request, whose traceparent is ``request``; each has an answer as from ``accept``.
+
+        Each has a trace of its own, as if it had come alone, linked to the request's.
+        """
+        ids = [new_id() for _ in sent]
+        alone, links = Context(), links_to([request], reason=LinkReason.REQUEST)
+        spans = [
+            accept_span(event_id, incoming.type, tenant=tenant, context=alone, links=links).span
+            for incoming, event_id in zip(sent, ids, strict=True)
+        ]
+        try:
+            checked = [self._check(*one, tenant=tenant) for one in zip(sent, ids, spans, strict=True)]
+            found = iter(await self._commits.store_all([new for new in checked if isinstance(new, NewEvent)]))
+            return [
+                new if isinstance(new, Problem) else self._settle(incoming, new, next(found), span)
+                for incoming, new, span in zip(sent, checked, spans, strict=True)
+            ]
+        finally:
+            for span in spans:
+                span.end()
 
     def count_rejected(self, event_type: str | None = None) -> None:
         """Count an event that was turned away; None where its type isn't known."""
         self._count(event_type or "", EventOutcome.REJECTED)
 
-    def _read(self, body: bytes) -> IncomingEvent:
-        try:
-            return read_event(body)
-        except MalformedJsonError as error:
-            self.count_rejected()
-            raise Problem(ProblemType.MALFORMED_JSON, f"The body is not JSON: {error}.") from None
-        except InvalidEventError as error:
-            self.count_rejected(error.type)
-            raise _invalid(error.errors) from None
-
-    async def _store(self, incoming: IncomingEvent, event_id: UUID, *, tenant: str, span: Span) -> Accepted | Problem:
-        """Validate the data and store. A client's mistake is returned: raised, it would mark the span as our error."""
+    def _check(self, incoming: IncomingEvent, event_id: UUID, span: Span, *, tenant: str) -> NewEvent | Problem:
+        """Make the row of an event, if its data is what its pipelines take."""
         problems = self._registry.validate(incoming.type, incoming.data)
         if problems:
-            self.count_rejected(incoming.type)
-            set_outcome(span, EventOutcome.REJECTED)
-            return _invalid([(".".join(map(str, item.path)), item.message) for item in problems[:_MOST_ERRORS]])
-        new = self._new_event(incoming, event_id, tenant=tenant, traceparent=traceparent_of(span))
-        try:
-            stored = await self._commits.store(new)
-        except Unstorable as error:
-            self.count_rejected(incoming.type)
-            return _unstorable(error)
-        except Overloaded as error:
-            raise Problem(
-                ProblemType.OVERLOADED, "Too many events wait; send it again.", headers=_RETRY_AFTER
-            ) from error
-        except NotStored as error:
-            raise Problem(
-                ProblemType.UNAVAILABLE, "PostgreSQL is away; nothing was stored.", headers=_RETRY_AFTER
-            ) from error
-        except OutcomeUnknown as error:
-            raise _unknown(new, incoming) from error
-        return self._judge(new, stored, span)
-
-    def _new_event(self, incoming: IncomingEvent, event_id: UUID, *, tenant: str, traceparent: str | None) -> NewEvent:
+            return self._rejected(
+                incoming.type,
+                invalid([(".".join(map(str, item.path)), item.message) for item in problems[:_MOST_ERRORS]]),
+                span,
+            )
         return NewEvent(
             tenant=tenant,
             event_id=event_id,
@@ -107,35 +115,76 @@ class Acceptor:
             time=incoming.time,
             data=incoming.text.decode(),
             content_hash=incoming.content_hash,
-            traceparent=traceparent,
+            traceparent=traceparent_of(span),
             runs=tuple(
                 NewRun(run_id=new_id(), pipeline=pipeline.name, pipeline_version=pipeline.version, queue=pipeline.queue)
                 for pipeline in self._registry.route(incoming.type)
             ),
         )
 
+    def _settle(
+        self, incoming: IncomingEvent, new: NewEvent, found: StoredEvent | Exception, span: Span
+    ) -> Accepted | Problem:
+        """Make the answer of what the flush gave."""
+        if isinstance(found, StoredEvent):
+            return self._judge(new, found, span)
+        if isinstance(found, Unstorable):
+            return self._rejected(new.type, _unstorable(found), span)
+        problem = _not_now(found, new, incoming)
+        record_error(span, problem)
+        return problem
+
     def _judge(self, new: NewEvent, stored: StoredEvent, span: Span) -> Accepted | Problem:
         """Tell a new event from one sent again and from another under the same key; count it and log it."""
         if not stored.created and stored.content_hash != new.content_hash:
-            self.count_rejected(new.type)
-            set_outcome(span, EventOutcome.REJECTED)
-            return _conflict(stored)
+            return self._rejected(new.type, _conflict(stored), span)
         outcome = EventOutcome.DUPLICATE
         if stored.created:
             outcome = EventOutcome.ACCEPTED if new.runs else EventOutcome.UNROUTED
         self._count(new.type, outcome)
         set_outcome(span, outcome)
-        _log.info("event " + outcome, event_id=str(stored.event_id), runs=len(stored.runs))
-        return Accepted(stored=stored, ce_id=new.ce_id, source=new.source, type=new.type)
+        event_id = str(stored.event_id)
+        line = {"event_id": event_id, "runs": len(stored.runs)}
+        if ours := new.traceparent:
+            line |= {"trace_id": ours[_TRACE_ID], "span_id": ours[_SPAN_ID]}
+        tell(__name__, _LOGGED[outcome], line)
+        return Accepted(stored=stored, event_id=event_id, ce_id=new.ce_id, source=new.source, type=new.type)
+
+    def _rejected(self, event_type: str, problem: Problem, span: Span) -> Problem:
+        self.count_rejected(event_type)
+        set_outcome(span, EventOutcome.REJECTED)
+        return problem
 
     def _count(self, event_type: str, outcome: EventOutcome) -> None:
         self._metrics.events.labels(type=event_type_label(event_type, self._known), outcome=outcome).inc()
 
 
-def _invalid(errors: list[tuple[str, str]]) -> Problem:
+def invalid(errors: list[tuple[str, str]]) -> Problem:
+    """Refuse an event for what is wrong with its fields."""
     field, message = errors[0]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return Problem(ProblemType.INVALID_EVENT, f"{field}: {message}{more}", errors=errors)
+
+
+def overloaded() -> Problem:
+    """Refuse an event for the many that wait."""
+    return Problem(ProblemType.OVERLOADED, "Too many events wait; send it again.", headers=_RETRY_AFTER)
+
+
+def _not_now(error: Exception, new: NewEvent, incoming: IncomingEvent) -> Problem:
+    """Refuse what may be stored another time.
+
+    Raises:
+        Exception: it is none of what GroupCommit announces, and so a fault of ours.
+
+    """
+    if isinstance(error, Overloaded):
+        return overloaded()
+    if isinstance(error, NotStored):
+        return Problem(ProblemType.UNAVAILABLE, "PostgreSQL is away; nothing was stored.", headers=_RETRY_AFTER)
+    if isinstance(error, OutcomeUnknown):
+        return _unknown(new, incoming)
+    raise error
 
 
 def _unstorable(error: Unstorable) -> Problem:

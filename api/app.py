@@ -5,8 +5,10 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 
 from api import docs_page, problem_handlers
+from api.front import Front
 from api.middleware import Observed, PlainRequests
 from api.routes import change_runs, operations, pipelines, post_event, read_events, read_runs
 from api.schemas import ProblemDetails
@@ -36,6 +38,12 @@ _NO_TELEMETRY: TelemetryConfig = {
 """FastAPI's own would make a second server span and cost several times what ours does."""
 
 
+class _Api(FastAPI):
+    def build_middleware_stack(self) -> ASGIApp:
+        services: Services = self.state.services
+        return Front(super().build_middleware_stack(), services.intake, metrics=services.metrics)
+
+
 def create_app(
     settings: Settings,
     *,
@@ -62,7 +70,7 @@ def create_app(
         async with services.running():
             yield
 
-    app = FastAPI(
+    app = _Api(
         title="Throughline",
         description=_DESCRIPTION,
         version=VERSION,

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol, TypeVar
 
+from api.deadlines import Deadlines
+from api.pace import Pace
 from events import Permanent, Transient
 from observability.logs import get_logger, limit_rate
 from observability.metrics import Metrics
@@ -55,9 +57,11 @@ class _GivenUp(Exception):  # noqa: N818 - a turn that a flush takes, not a faul
 @dataclass(slots=True, eq=False)
 class _Pending:
     event: NewEvent
+    size: int
     deadline: float
     committing: bool = False
     given_up: bool = False
+    future: "asyncio.Future[StoredEvent]" = field(init=False)
 
 
 class GroupCommit:
@@ -70,8 +74,11 @@ class GroupCommit:
         self._metrics = metrics
         self._on_created = on_created
         self._timeout = settings.accept_timeout
+        self._shed_after = settings.shed_after
+        self._pace = Pace(lanes=settings.flushers, rows=settings.flush_max_rows)
         self._bytes = 0
         self._most_bytes = max(settings.flush_max_bytes * _FLUSHES_WAITING, settings.max_body_bytes * 2)
+        self._deadlines: Deadlines[_Pending] = Deadlines(self._expire)
         self._batcher: Batcher[_Pending, StoredEvent] = Batcher(
             self._flush,
             max_items=settings.flush_max_rows,
@@ -93,6 +100,11 @@ class GroupCommit:
     async def close(self) -> None:
         """Store what waits, then stop."""
         await self._batcher.close()
+        self._deadlines.close()
+
+    def is_overloaded(self) -> bool:
+        """Say whether an event that came now would wait longer than ``shed_after``."""
+        return self._pace.wait(asyncio.get_running_loop().time(), waiting=self.waiting) > self._shed_after
 
     async def store(self, event: NewEvent) -> StoredEvent:
         """Store ``event``, or find what stands for its key; returns after the commit.
@@ -104,26 +116,68 @@ class GroupCommit:
             Unstorable: PostgreSQL refuses this event.
 
         """
+        return await self._result(self._hand_in(event))
+
+    async def store_all(self, events: Sequence[NewEvent]) -> list[StoredEvent | Exception]:
+        """Store several that came together; each has an answer of its own, which may be what ``store`` raises."""
+        handed = [self._try_hand_in(event) for event in events]
+        results: list[StoredEvent | Exception] = []
+        try:
+            for one in handed:
+                try:
+                    results.append(await self._result(one) if isinstance(one, _Pending) else one)
+                except Exception as error:  # noqa: BLE001 - it is this event's answer
+                    results.append(error)
+        finally:
+            for one in handed[len(results) + 1 :]:
+                if isinstance(one, _Pending):
+                    self._leave(one)
+        return results
+
+    def _hand_in(self, event: NewEvent) -> _Pending:
         size = len(event.data) + _ROW_BYTES
         if self._bytes + size > self._most_bytes:
             raise Overloaded
-        pending = _Pending(event, asyncio.get_running_loop().time() + self._timeout)
+        pending = _Pending(event, size, asyncio.get_running_loop().time() + self._timeout)
+        pending.future = self._batcher.enqueue(pending, size=size)
         self._bytes += size
+        self._deadlines.add(pending.deadline, pending)
+        return pending
+
+    def _try_hand_in(self, event: NewEvent) -> _Pending | Overloaded:
         try:
-            async with asyncio.timeout_at(pending.deadline):
-                return await self._batcher.submit(pending, size=size)
-        except Overloaded:
-            raise
-        except (TimeoutError, Transient) as error:
+            return self._hand_in(event)
+        except Overloaded as error:
+            return error
+
+    async def _result(self, pending: _Pending) -> StoredEvent:
+        try:
+            return await pending.future
+        except Transient as error:
             pending.given_up = True
             raise (OutcomeUnknown if pending.committing else NotStored) from error
         finally:
-            self._bytes -= size
+            self._bytes -= pending.size
+
+    def _leave(self, pending: _Pending) -> None:
+        self._bytes -= pending.size
+        if not pending.future.cancel() and not pending.future.cancelled():
+            pending.future.exception()
+
+    def _expire(self, pending: _Pending) -> None:
+        if not pending.future.done():
+            pending.given_up = True
+            pending.future.set_exception(OutcomeUnknown() if pending.committing else NotStored())
 
     async def _flush(self, batch: Sequence[_Pending]) -> list[StoredEvent | BaseException]:
         loop = asyncio.get_running_loop()
-        began = loop.time()
-        results = await split_refused(batch, self._write)
+        began = self._pace.begin(loop.time())
+        stored = False
+        try:
+            results = await split_refused(batch, self._write)
+            stored = any(isinstance(result, StoredEvent) for result in results)
+        finally:
+            self._pace.end(began, loop.time(), stored=stored)
         self._metrics.ingest_flush_events.labels().observe(len(batch))
         self._metrics.ingest_flush_duration.labels().observe(loop.time() - began)
         if any(isinstance(result, StoredEvent) and result.created and result.runs for result in results):
@@ -156,8 +210,8 @@ class GroupCommit:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
             else:
-                found = {pending.event.event_id: one for pending, one in zip(live, stored, strict=True)}
-                return [_own(pending.event, found.get(pending.event.event_id)) for pending in batch]
+                found = dict(zip(live, stored, strict=True))
+                return [_own(pending.event, found.get(pending)) for pending in batch]
         return [NotStored() for _ in batch]
 
 

@@ -49,20 +49,29 @@ class IncomingEvent:
 
 
 def read_event(body: bytes) -> IncomingEvent:
-    """Read a request's body.
+    """Read one event from a request's body.
 
     Raises:
         MalformedJsonError: it is not JSON.
         InvalidEventError: it is no event.
 
     """
-    document = parse_json(body)
+    return event_of(parse_json(body), suspect=is_suspect(body))
+
+
+def event_of(document: JsonValue, *, suspect: bool) -> IncomingEvent:
+    """Take an event from JSON that was read; ``suspect`` is what ``is_suspect`` says of the text.
+
+    Raises:
+        InvalidEventError: it is no event.
+
+    """
     if not isinstance(document, dict):
         raise InvalidEventError([("body", "must be a JSON object")])
     errors = _attribute_errors(document)
     if "data" not in document:
         errors.append(("data", "is required"))
-    elif is_suspect(body):
+    elif suspect:
         errors += unstorable(document["data"], "data")
     if errors:
         raise InvalidEventError(errors[:_MOST_ERRORS], type_=_text(document, "type"))
@@ -94,14 +103,14 @@ def attribute_error(value: object, longest: int) -> str | None:
         return "must not be empty"
     if len(value) > longest:
         return f"must have at most {longest} characters"
-    if _FORBIDDEN.search(value):
+    if not (value.isascii() and value.isprintable()) and _FORBIDDEN.search(value):
         return "must not contain control characters"
     return None
 
 
 def _attribute_errors(document: dict[str, JsonValue]) -> list[tuple[str, str]]:
-    errors = [(name[:_LONGEST_FIELD], "there is no such field") for name in document.keys() - _FIELDS]
-    errors.sort()
+    unknown = () if _FIELDS.issuperset(document) else sorted(document.keys() - _FIELDS)
+    errors = [(name[:_LONGEST_FIELD], "there is no such field") for name in unknown]
     if document.get("type") is None:
         errors.append(("type", "is required"))
     for name, longest in _LONGEST:

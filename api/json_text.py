@@ -11,7 +11,10 @@ from pydantic_core import from_json
 
 from events import JsonValue
 
-_SUSPECT = re.compile(rb"\\u0000|(?<!\d)\d{200}|[\[:,\s]-?\d[\d.]*[eE]\+?\d{3}")
+_LONG = re.compile(rb"\d{200}")
+_MAYBE_LARGE = re.compile(rb"[eE]\+?\d{3}")
+"""Several times faster than ``_LARGE``, and finds all that it finds."""
+_LARGE = re.compile(rb"[\[:,\s]-?\d[\d.]*[eE]\+?\d{3}")
 _MOST_PROBLEMS = 20
 _LONGEST_PATH = 200
 
@@ -40,7 +43,11 @@ def parse_json(body: bytes) -> JsonValue:
 
 def is_suspect(body: bytes) -> bool:
     """Say, from the raw text, whether ``unstorable`` may find something in what was read from it."""
-    return _SUSPECT.search(body) is not None
+    return (
+        b"\\u0000" in body
+        or _LONG.search(body) is not None
+        or (_MAYBE_LARGE.search(body) is not None and _LARGE.search(body) is not None)
+    )
 
 
 def unstorable(value: JsonValue, path: str) -> list[tuple[str, str]]:

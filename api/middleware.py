@@ -4,7 +4,7 @@ import time
 from collections.abc import MutableMapping
 from typing import Any
 
-from fastapi import Request
+from fastapi import Request, Response
 from opentelemetry.trace import get_current_span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,7 +15,7 @@ from observability.tracing import context_from, record_error, server_span, set_r
 
 _UNMATCHED = "unmatched"
 _QUIET = frozenset({"/health/live", "/health/ready", "/metrics"})
-_NOSNIFF = (b"x-content-type-options", b"nosniff")
+NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 _log = get_logger(__name__)
 
@@ -65,7 +65,7 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.started = True
-            message["headers"] = [*message.get("headers", ()), _NOSNIFF]
+            message["headers"] = [*message.get("headers", ()), NOSNIFF]
         await self._send(message)
 
 
@@ -106,7 +106,9 @@ class Observed:
         try:
             await self._app(scope, receive, answer.send)
         except Exception as error:  # noqa: BLE001 - the last resort
-            await _fail(scope, answer, error)
+            response = failed(scope, error)
+            if not answer.started:
+                await response(scope, receive, answer.send)
         finally:
             self._metrics.http_request_duration.labels(
                 http_request_method=method_label(scope["method"]),
@@ -115,15 +117,13 @@ class Observed:
             ).observe(time.perf_counter() - began)
 
 
-async def _fail(scope: Scope, answer: _Answer, error: Exception) -> None:
+def failed(scope: Scope, error: Exception) -> Response:
+    """Tell span and log of an error that nobody handled; return the answer, without internals."""
     record_error(get_current_span(), error)
     _log.error("request failed", path=scope["path"], exc_info=error)
-    if not answer.started:
-        request = Request(scope)
-        response = problem_response(
-            request, Problem(ProblemType.INTERNAL, "Something went wrong here; trace_id finds the log lines.")
-        )
-        await response(scope, request.receive, answer.send)
+    return problem_response(
+        Request(scope), Problem(ProblemType.INTERNAL, "Something went wrong here; trace_id finds the log lines.")
+    )
 
 
 def _route(scope: Scope) -> str | None:

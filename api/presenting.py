@@ -1,5 +1,6 @@
 """Records of storage as answers."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -7,9 +8,13 @@ import orjson
 
 from api import schemas
 from api.accept import Accepted
+from api.problems import Problem, problem_content
 from observability.tracing import trace_id_of
 from settings import ApiSettings
 from storage.records import AttemptRecord, EventRecord, EventSummary, NodeResult, RunRecord, status_of
+
+_TRACE_ID = slice(3, 35)
+"""Where it stands in a traceparent of our own."""
 
 
 class Presenter:
@@ -21,22 +26,44 @@ class Presenter:
 
     def accepted(self, accepted: Accepted) -> bytes:
         """Write ``schemas.AcceptedEvent`` as JSON, by hand: this is the hot path."""
-        stored = accepted.stored
-        trace_id = trace_id_of(stored.traceparent)
+        return orjson.dumps(self._accepted(accepted), default=str)
+
+    def batch(self, answers: Sequence[Accepted | Problem]) -> bytes:
+        """Write ``schemas.AcceptedBatch`` as JSON."""
+        statuses = [one.status for one in answers]
+        accepted, duplicates = statuses.count(202), statuses.count(200)
         return orjson.dumps(
             {
-                "event_id": str(stored.event_id),
-                "id": accepted.ce_id,
-                "source": accepted.source,
-                "type": accepted.type,
-                "status": status_of(stored.runs),
-                "trace_id": trace_id,
-                "runs": [
-                    {"run_id": str(run.run_id), "pipeline": run.pipeline, "status": run.status} for run in stored.runs
-                ],
-                "links": self._links(stored.event_id, trace_id),
-            }
+                "accepted": accepted,
+                "duplicates": duplicates,
+                "refused": len(statuses) - accepted - duplicates,
+                "items": self.items(answers),
+            },
+            default=str,
         )
+
+    def items(self, answers: Sequence[Accepted | Problem]) -> list[dict[str, Any]]:
+        """List the answers of a batch, in the order its events were sent, as ``schemas.BatchItem``."""
+        return [
+            {"status": one.status, "problem": problem_content(one)}
+            if isinstance(one, Problem)
+            else {"status": one.status, "event": self._accepted(one)}
+            for one in answers
+        ]
+
+    def _accepted(self, accepted: Accepted) -> dict[str, Any]:
+        stored = accepted.stored
+        trace_id = stored.traceparent[_TRACE_ID] if stored.traceparent else None
+        return {
+            "event_id": accepted.event_id,
+            "id": accepted.ce_id,
+            "source": accepted.source,
+            "type": accepted.type,
+            "status": status_of(stored.runs),
+            "trace_id": trace_id,
+            "runs": [{"run_id": run.run_id, "pipeline": run.pipeline, "status": run.status} for run in stored.runs],
+            "links": self._links(accepted.event_id, trace_id),
+        }
 
     def summary(self, record: EventSummary) -> schemas.EventSummary:
         """Present an event in a list."""
@@ -118,7 +145,7 @@ class Presenter:
             links=schemas.AttemptLinks(task=task),
         )
 
-    def _links(self, event_id: UUID, trace_id: str | None) -> dict[str, Any]:
+    def _links(self, event_id: UUID | str, trace_id: str | None) -> dict[str, Any]:
         trace = self._trace_url.replace("{trace_id}", trace_id) if self._trace_url and trace_id else None
         return {"self": f"/events/{event_id}", "trace": trace}
 

@@ -149,11 +149,21 @@ def current_trace_id() -> str | None:
 
 def problem_response(request: Request, problem: Problem) -> Response:
     """Write ``problem`` as the answer to ``request``."""
+    return _response(request, problem_content(problem), status=problem.status, headers=problem.headers)
+
+
+def problem_content(problem: Problem) -> dict[str, Any]:
+    """Return the members of ``problem`` that are the same in every answer."""
     kind = problem.type.value
-    body = {"type": f"/problems/{kind.name}", "title": kind.title, "status": problem.status, "detail": problem.detail}
+    content = {
+        "type": f"/problems/{kind.name}",
+        "title": kind.title,
+        "status": problem.status,
+        "detail": problem.detail,
+    }
     if problem.errors:
-        body["errors"] = [{"field": field, "message": message} for field, message in problem.errors]
-    return _response(request, body | problem.members, status=problem.status, headers=problem.headers)
+        content["errors"] = [{"field": field, "message": message} for field, message in problem.errors]
+    return content | problem.members
 
 
 def status_response(request: Request, status: int, *, headers: Mapping[str, str] | None = None) -> Response:

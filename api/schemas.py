@@ -42,6 +42,23 @@ class AcceptedEvent(_Answer):
     links: EventLinks
 
 
+class BatchItem(_Answer):
+    """What became of one event of a batch: ``status`` as if it had come alone, and the event or the problem."""
+
+    status: int
+    event: AcceptedEvent | None = None
+    problem: dict[str, Any] | None = Field(default=None, description="Problem details (RFC 9457).")
+
+
+class AcceptedBatch(_Answer):
+    """What became of the events of a batch; ``items`` are in the order they were sent."""
+
+    accepted: int
+    duplicates: int
+    refused: int
+    items: list[BatchItem]
+
+
 class EventSummary(AcceptedEvent):
     """An event in a list."""
 

@@ -1,3 +1,4 @@
+import gc
 import signal
 import socket
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from settings import ApiSettings, Settings
 
 _BACKLOG = 2048
 _KEEP_ALIVE = 30
+_YOUNG, _GENERATIONS = 10_000, 20
 _SPARE_CONNECTIONS = 1024
 """Connections beside those whose events may wait: readers, probes, and clients that keep theirs open."""
 
@@ -46,6 +48,7 @@ def serve(settings: Settings) -> None:
     try:
         app = create_app(settings, collectors=collectors, metrics=metrics)
         server = uvicorn.Server(_config(app, settings))
+        _leave_alone_what_stays()
         host, port = listening.getsockname()[:2]
         _log.info("api listens", host=host, port=port)
         with _quiet_end():
@@ -55,6 +58,13 @@ def serve(settings: Settings) -> None:
     finally:
         listening.close()
         tracing.shutdown()
+
+
+def _leave_alone_what_stays() -> None:
+    """Keep the garbage collector off all that was loaded, and have it look less often: it took a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG, _GENERATIONS, _GENERATIONS)
 
 
 def listen(settings: ApiSettings) -> socket.socket:

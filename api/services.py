@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from api.accept import Acceptor
 from api.group_commit import GroupCommit
+from api.intake import Intake
 from api.notifier import Notifier
 from api.presenting import Presenter
 from observability.metrics import Metrics
@@ -17,6 +18,7 @@ from settings import DatabaseSettings, Settings
 from storage.bounded import Connection, bounded_transaction
 from storage.engine import create_engine
 from storage.ingest import store_events
+from storage.ingest_pool import IngestPool
 from storage.records import NewEvent, StoredEvent
 from storage.wake import notify
 
@@ -37,12 +39,13 @@ class Services:
         self.presenter = Presenter(settings.api)
         self._timeout = settings.api.accept_timeout
         database = _impatient(settings.database, self._timeout)
-        self._ingest = create_engine(database, application="api-ingest", pool_size=settings.api.flushers)
+        self._ingest = IngestPool(database, application="api-ingest")
         self._read = create_engine(database, application="api-read")
         self._wake = create_engine(database, application="api-wake", pool_size=1)
         self.notifier = Notifier(self._notify)
         self.commits = GroupCommit(self._store, settings.api, metrics=metrics, on_created=self.notifier.wake)
-        self.acceptor = Acceptor(registry, self.commits, metrics=metrics)
+        acceptor = Acceptor(registry, self.commits, metrics=metrics)
+        self.intake = Intake(acceptor, self.commits, presenter=self.presenter, settings=settings.api)
 
     def reading(self, *, within: float | None = None) -> AbstractAsyncContextManager[Connection]:
         """Open a transaction to read in; within so many seconds, by default what a statement may take."""
@@ -67,16 +70,15 @@ class Services:
         finally:
             await self.commits.close()
             await self.notifier.close()
-            for engine in (self._ingest, self._read, self._wake):
+            await self._ingest.close()
+            for engine in (self._read, self._wake):
                 await engine.dispose()
 
     async def _store(
         self, events: Sequence[NewEvent], *, within: float, before_commit: Callable[[], None]
     ) -> list[StoredEvent]:
-        async with bounded_transaction(self._ingest, within=within) as connection:
-            stored = await store_events(connection, events)
-            before_commit()
-        return stored
+        async with self._ingest.transaction(within=within, before_commit=before_commit) as connection:
+            return await store_events(connection, events)
 
     async def _notify(self) -> None:
         async with bounded_transaction(self._wake, within=self._timeout) as connection:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import ClassVar, Final, TextIO, cast
 
@@ -91,7 +92,8 @@ def tell(logger: str, event: str, fields: Mapping[str, object]) -> None:
         "service": handler.quick,
         "pid": os.getpid(),
     }
-    _add_trace(source, "info", line)
+    if "trace_id" not in fields:
+        _add_trace(source, "info", line)
     handler.put(orjson.dumps({**line, **_bound.get(), **fields}).decode())
 
 
@@ -256,7 +258,13 @@ def _add_record(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
 
 
 def _timestamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    whole, fraction = divmod(int(seconds * 1e6), 1_000_000)
+    return f"{_second(whole)}.{fraction:06d}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -105,8 +105,14 @@ class ApiSettings(Group):
         default=4096, description="Requests that may wait for a commit; beyond it the answer is 503 with Retry-After."
     )
     flushers: PositiveInt = Field(default=2, description="Commits under way side by side.")
+    batch_max_events: PositiveInt = Field(default=1000, description="Events in one request, at most.")
     accept_timeout: PositiveFloat = Field(
         default=2.0, description="Seconds until an accept that got no commit is a 503."
+    )
+    shed_after: PositiveFloat = Field(
+        default=1.0,
+        description="Seconds to wait for a commit from which on, by how long commits take, an event is not taken: "
+        "a 503 with Retry-After at once.",
     )
     graceful_timeout: PositiveFloat = Field(default=5.0, description="Seconds open requests have to end at SIGTERM.")
     flower_url: str | None = Field(

@@ -72,12 +72,22 @@ class Batcher(Generic[ItemT, ResultT]):
             BaseException: what ``flush`` gave for this item.
 
         """
+        return await self.enqueue(item, size=size)
+
+    def enqueue(self, item: ItemT, *, size: int = 0) -> "asyncio.Future[ResultT]":
+        """Hand ``item`` in; return what will hold its result. Whoever settles or cancels that first has left.
+
+        Raises:
+            Overloaded: as for ``submit``.
+
+        """
         if self._closing or len(self._waiting) >= self._max_waiting:
             raise Overloaded
         future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(item, size, future))
-        self._arrived.set()
-        return await future
+        if not self._arrived.is_set():
+            self._arrived.set()
+        return future
 
     async def close(self) -> None:
         """Write what waits, then stop."""

@@ -101,7 +101,9 @@ def is_unavailable(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or not _sqlstate(error) or _passes(_sqlstate(error))
     if isinstance(error, asyncpg.PostgresError):
-        return _passes(str(getattr(error, "sqlstate", "")))
+        return _passes(_sqlstate(error))
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+        return False  # a value that the driver can't encode
     return isinstance(error, CONNECTION_FAULTS)
 
 
@@ -115,8 +117,9 @@ def _name(error: Exception) -> str:
     return type((origin and origin.__cause__) or error).__name__
 
 
-def _sqlstate(error: DBAPIError) -> str:
-    return str(getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None) or "")
+def _sqlstate(error: DBAPIError | asyncpg.PostgresError) -> str:
+    origin = error.orig if isinstance(error, DBAPIError) else error
+    return str(getattr(origin, "sqlstate", None) or getattr(origin, "pgcode", None) or "")
 
 
 def refused_state(error: BaseException) -> str | None:
@@ -124,7 +127,7 @@ def refused_state(error: BaseException) -> str | None:
 
     Class 22 is a data exception, 23 a broken constraint, 54 a limit (nesting too deep, too large).
     """
-    if not isinstance(error, DBAPIError):
+    if not isinstance(error, DBAPIError | asyncpg.PostgresError):
         return None
     state = _sqlstate(error)
     return state if state[:2] in {"22", "23", "54"} else None

@@ -1,29 +1,23 @@
 """Storing events and their runs. One statement stores a whole flush."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final, Protocol
 
-from sqlalchemy import TextClause, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import DateTime, Integer, LargeBinary, SmallInteger, Text, Uuid
 
 from events import RunStatus
 from storage.records import NewEvent, RunSummary, StoredEvent
-from storage.sql import typed
-
-_TEXTS = ARRAY(Text)
-_UUIDS = ARRAY(Uuid)
 
 # Rows go in in the order of their key: two flushes with overlapping keys then wait for each other, and never deadlock.
-_INSERT: TextClause = typed(
-    """
+# Of two with one key in a flush the first that came is stored: event ids rise.
+_INSERT: Final = """
     WITH incoming AS (
         SELECT * FROM unnest(
-            :tenants, :event_ids, :sources, :ce_ids, :types, :subjects, :times, :datas, :hashes, :traceparents,
-            :routes
+            $1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::text[],
+            $9::bytea[], $10::text[], $11::smallint[]
         ) AS t(tenant, event_id, source, ce_id, type, subject, time, data, content_hash, traceparent, routes)
-        ORDER BY tenant, source, ce_id
+        ORDER BY tenant, source, ce_id, event_id
     ), stored AS (
         INSERT INTO events
             (tenant, event_id, source, ce_id, type, subject, time, data, content_hash, traceparent, routes)
@@ -34,7 +28,7 @@ _INSERT: TextClause = typed(
     ), queued AS (
         INSERT INTO runs (tenant, run_id, event_id, pipeline, pipeline_version, queue, reason, traceparent)
         SELECT stored.tenant, r.run_id, stored.event_id, r.pipeline, r.version, r.queue, 'accepted', stored.traceparent
-        FROM unnest(:run_event_ids, :run_ids, :pipelines, :versions, :queues)
+        FROM unnest($12::uuid[], $13::uuid[], $14::text[], $15::integer[], $16::text[])
             AS r(event_id, run_id, pipeline, version, queue)
         JOIN stored USING (event_id)
         RETURNING tenant
@@ -42,49 +36,39 @@ _INSERT: TextClause = typed(
         INSERT INTO run_deltas (tenant, accepted) SELECT tenant, count(*) FROM queued GROUP BY tenant
     )
     SELECT event_id, received_at FROM stored
-    """,
-    tenants=_TEXTS,
-    event_ids=_UUIDS,
-    sources=_TEXTS,
-    ce_ids=_TEXTS,
-    types=_TEXTS,
-    subjects=_TEXTS,
-    times=ARRAY(DateTime(timezone=True)),
-    datas=_TEXTS,
-    hashes=ARRAY(LargeBinary),
-    traceparents=_TEXTS,
-    routes=ARRAY(SmallInteger),
-    run_event_ids=_UUIDS,
-    run_ids=_UUIDS,
-    pipelines=_TEXTS,
-    versions=ARRAY(Integer),
-    queues=_TEXTS,
-)
+"""
 
-_EXISTING: TextClause = typed(
-    """
+_EXISTING: Final = """
     SELECT e.tenant, e.source, e.ce_id, e.event_id, e.content_hash, e.received_at, e.traceparent,
            r.run_id, r.pipeline, r.status, r.replay_of
-    FROM unnest(:tenants, :sources, :ce_ids) AS k(tenant, source, ce_id)
+    FROM unnest($1::text[], $2::text[], $3::text[]) AS k(tenant, source, ce_id)
     JOIN events e USING (tenant, source, ce_id)
     LEFT JOIN runs r ON r.tenant = e.tenant AND r.event_id = e.event_id
     ORDER BY r.run_id
-    """,
-    tenants=_TEXTS,
-    sources=_TEXTS,
-    ce_ids=_TEXTS,
-)
+"""
+
+
+class Fetches(Protocol):
+    """What is asked of a connection: the driver's own has it. SQLAlchemy's layer would cost more than the statement."""
+
+    async def fetch(self, query: str, *args: Any) -> Sequence[Any]:
+        """Run a statement with ``$n`` parameters; return its rows, which are read by column name."""
+
 
 _Key = tuple[str, str, str]
 
 
-async def store_events(connection: AsyncConnection, new: Sequence[NewEvent]) -> list[StoredEvent]:
+async def store_events(connection: Fetches, new: Sequence[NewEvent]) -> list[StoredEvent]:
     """Store what is new of ``new`` with its runs; answer, in the same order, with what stands for each key.
 
-    Of two events with one key the first stored wins, whether it came in this call or another. Raises SQLAlchemy's
-    ``DBAPIError`` when PostgreSQL refuses a row: then nothing of the call is stored (``storage.engine.refused_state``).
+    Of two events with one key the first stored wins, whether it came in this call or another. Raises the driver's
+    error when PostgreSQL refuses a row: then nothing of the call is stored (``storage.engine.refused_state``).
     """
-    created = {row.event_id: row.received_at for row in await connection.execute(_INSERT, _columns(new))}
+    rows = await connection.fetch(_INSERT, *_columns(new))
+    if len(rows) == len(new):
+        received_at = rows[0]["received_at"] if rows else None  # one transaction, one time
+        return [_created(event, received_at) for event in new]
+    created = {row["event_id"]: row["received_at"] for row in rows}
     missing = [event for event in new if event.event_id not in created]
     existing = await _existing(connection, missing) if missing else {}
     removed = [event for event in missing if _key(event) not in existing]
@@ -93,73 +77,73 @@ async def store_events(connection: AsyncConnection, new: Sequence[NewEvent]) -> 
         existing |= {_key(event): answer for event, answer in zip(removed, again, strict=True) if not answer.created}
         created |= {answer.event_id: answer.received_at for answer in again if answer.created}
     return [
-        StoredEvent(
-            created=True,
-            event_id=event.event_id,
-            content_hash=event.content_hash,
-            received_at=created[event.event_id],
-            traceparent=event.traceparent,
-            runs=tuple(
-                RunSummary(run_id=run.run_id, pipeline=run.pipeline, status=RunStatus.QUEUED) for run in event.runs
-            ),
-        )
-        if event.event_id in created
-        else existing[_key(event)]
+        _created(event, created[event.event_id]) if event.event_id in created else existing[_key(event)]
         for event in new
     ]
+
+
+def _created(event: NewEvent, received_at: Any) -> StoredEvent:
+    return StoredEvent(
+        created=True,
+        event_id=event.event_id,
+        content_hash=event.content_hash,
+        received_at=received_at,
+        traceparent=event.traceparent,
+        runs=tuple(
+            [RunSummary(run_id=run.run_id, pipeline=run.pipeline, status=RunStatus.QUEUED) for run in event.runs]
+        ),
+    )
 
 
 def _key(event: NewEvent) -> _Key:
     return event.tenant, event.source, event.ce_id
 
 
-def _columns(new: Sequence[NewEvent]) -> dict[str, list[Any]]:
+def _columns(new: Sequence[NewEvent]) -> tuple[list[Any], ...]:
     pairs = [(event.event_id, run) for event in new for run in event.runs]
-    return {
-        "tenants": [event.tenant for event in new],
-        "event_ids": [event.event_id for event in new],
-        "sources": [event.source for event in new],
-        "ce_ids": [event.ce_id for event in new],
-        "types": [event.type for event in new],
-        "subjects": [event.subject for event in new],
-        "times": [event.time for event in new],
-        "datas": [event.data for event in new],
-        "hashes": [event.content_hash for event in new],
-        "traceparents": [event.traceparent for event in new],
-        "routes": [len(event.runs) for event in new],
-        "run_event_ids": [event_id for event_id, _ in pairs],
-        "run_ids": [run.run_id for _, run in pairs],
-        "pipelines": [run.pipeline for _, run in pairs],
-        "versions": [run.pipeline_version for _, run in pairs],
-        "queues": [run.queue for _, run in pairs],
-    }
-
-
-async def _existing(connection: AsyncConnection, wanted: Sequence[NewEvent]) -> dict[_Key, StoredEvent]:
-    keys = sorted({_key(event) for event in wanted})
-    rows = await connection.execute(
-        _EXISTING,
-        {"tenants": [key[0] for key in keys], "sources": [key[1] for key in keys], "ce_ids": [key[2] for key in keys]},
+    return (
+        [event.tenant for event in new],
+        [event.event_id for event in new],
+        [event.source for event in new],
+        [event.ce_id for event in new],
+        [event.type for event in new],
+        [event.subject for event in new],
+        [event.time for event in new],
+        [event.data for event in new],
+        [event.content_hash for event in new],
+        [event.traceparent for event in new],
+        [len(event.runs) for event in new],
+        [event_id for event_id, _ in pairs],
+        [run.run_id for _, run in pairs],
+        [run.pipeline for _, run in pairs],
+        [run.pipeline_version for _, run in pairs],
+        [run.queue for _, run in pairs],
     )
+
+
+async def _existing(connection: Fetches, wanted: Sequence[NewEvent]) -> dict[_Key, StoredEvent]:
+    keys = sorted({_key(event) for event in wanted})
     found: dict[_Key, StoredEvent] = {}
     summaries: dict[_Key, list[RunSummary]] = {}
-    for row in rows:
-        key = (row.tenant, row.source, row.ce_id)
-        if row.run_id is not None:
-            summaries.setdefault(key, []).append(
-                RunSummary(
-                    run_id=row.run_id, pipeline=row.pipeline, status=RunStatus(row.status), replay_of=row.replay_of
-                )
-            )
+    for row in await connection.fetch(_EXISTING, *([key[place] for key in keys] for place in range(3))):
+        key = (row["tenant"], row["source"], row["ce_id"])
+        if row["run_id"] is not None:
+            summaries.setdefault(key, []).append(_summary(row))
         found[key] = StoredEvent(
             created=False,
-            event_id=row.event_id,
-            content_hash=row.content_hash,
-            received_at=row.received_at,
-            traceparent=row.traceparent,
+            event_id=row["event_id"],
+            content_hash=row["content_hash"],
+            received_at=row["received_at"],
+            traceparent=row["traceparent"],
             runs=tuple(summaries.get(key, ())),
         )
     return found
+
+
+def _summary(row: Any) -> RunSummary:
+    return RunSummary(
+        run_id=row["run_id"], pipeline=row["pipeline"], status=RunStatus(row["status"]), replay_of=row["replay_of"]
+    )
 
 
 async def ping(connection: AsyncConnection) -> None:

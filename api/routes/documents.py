@@ -15,45 +15,46 @@ _EXAMPLE = {
 
 _PROBLEM = {"$ref": "#/components/schemas/ProblemDetails"}
 
+_EVENT: dict[str, Any] = {
+    "title": "NewEvent",
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["type", "data"],
+    "properties": {
+        "type": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": LONGEST_TYPE,
+            "description": "What happened; decides which pipelines run.",
+        },
+        "data": {"description": "Any JSON that fits the schemas of the pipelines that take the type."},
+        "source": {
+            "type": ["string", "null"],
+            "format": "uri-reference",
+            "minLength": 1,
+            "maxLength": LONGEST_SOURCE,
+            "description": "Where it happened; `throughline` where none is given.",
+        },
+        "id": {
+            "type": ["string", "null"],
+            "minLength": 1,
+            "maxLength": LONGEST_ID,
+            "description": "Names the event within its source. With it, sending again is safe.",
+        },
+        "subject": {"type": ["string", "null"], "minLength": 1, "maxLength": LONGEST_SUBJECT},
+        "time": {"type": ["string", "null"], "format": "date-time", "description": "RFC 3339, with a zone."},
+    },
+}
+
 EVENT_BODY: dict[str, Any] = {
     "required": True,
     "content": {
         "application/json": {
-            "schema": {
-                "title": "NewEvent",
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["type", "data"],
-                "properties": {
-                    "type": {
-                        "type": "string",
-                        "minLength": 1,
-                        "maxLength": LONGEST_TYPE,
-                        "description": "What happened; decides which pipelines run.",
-                    },
-                    "data": {"description": "Any JSON that fits the schemas of the pipelines that take the type."},
-                    "source": {
-                        "type": ["string", "null"],
-                        "format": "uri-reference",
-                        "minLength": 1,
-                        "maxLength": LONGEST_SOURCE,
-                        "description": "Where it happened; `throughline` where none is given.",
-                    },
-                    "id": {
-                        "type": ["string", "null"],
-                        "minLength": 1,
-                        "maxLength": LONGEST_ID,
-                        "description": "Names the event within its source. With it, sending again is safe.",
-                    },
-                    "subject": {"type": ["string", "null"], "minLength": 1, "maxLength": LONGEST_SUBJECT},
-                    "time": {
-                        "type": ["string", "null"],
-                        "format": "date-time",
-                        "description": "RFC 3339, with a zone.",
-                    },
-                },
+            "schema": {"oneOf": [_EVENT, {"type": "array", "minItems": 1, "items": _EVENT}]},
+            "examples": {
+                "issue": {"summary": "An issue was opened", "value": _EXAMPLE},
+                "several": {"summary": "Several events", "value": [_EXAMPLE, _EXAMPLE | {"id": "delivery-72d3162f"}]},
             },
-            "examples": {"issue": {"summary": "An issue was opened", "value": _EXAMPLE}},
         }
     },
 }

@@ -1,14 +1,14 @@
 from fastapi import FastAPI, Request, Response
 
-from api.body import read_json_body
-from api.problems import Problem, ProblemType
+from api.body import headers_of
+from api.problems import ProblemType
 from api.routes.documents import EVENT_BODY, problems
-from api.schemas import AcceptedEvent
+from api.schemas import AcceptedBatch, AcceptedEvent
 from api.services import services_of
-from api.tenancy import tenant_of
 
 _ACCEPTED = 202
 _THERE = 200
+_STANDS = AcceptedEvent | AcceptedBatch
 
 
 def register(app: FastAPI) -> None:
@@ -20,13 +20,20 @@ def register(app: FastAPI) -> None:
         methods=["POST"],
         status_code=_ACCEPTED,
         operation_id="postEvent",
-        summary="Send an event",
+        summary="Send an event, or several",
         tags=["events"],
         response_class=Response,
         openapi_extra={"requestBody": EVENT_BODY},
         responses={
-            _ACCEPTED: {"model": AcceptedEvent, "description": "Stored with its runs.", "headers": location},
-            _THERE: {"model": AcceptedEvent, "description": "It was there already, with the same content."},
+            _ACCEPTED: {
+                "model": _STANDS,
+                "description": "Stored with its runs.",
+                "headers": location,
+            },
+            _THERE: {
+                "model": _STANDS,
+                "description": "It was there already, with the same content.",
+            },
             **problems(
                 ProblemType.MALFORMED_JSON,
                 ProblemType.BODY_INCOMPLETE,
@@ -43,20 +50,13 @@ def register(app: FastAPI) -> None:
 
 
 async def post_event(request: Request) -> Response:
-    """Store an event and the runs of every pipeline that takes its type; answered after the commit.
+    """Store one event, or several in an array, and the runs of every pipeline that takes its type.
 
-    Sending the same event again (same source and id, same content) answers 200 with what is there.
+    Answered after the commit. Sending the same event again (same source and id, same content) answers 200 with what is
+    there. Events of an array are stored and answered each on its own: 202 if any is new, 200 if all that stand were
+    there already, a problem with `items` if none stands.
     """
-    services = services_of(request)
-    try:
-        body = await read_json_body(request, services.settings.api.max_body_bytes)
-    except Problem:
-        services.acceptor.count_rejected()
-        raise
-    accepted = await services.acceptor.accept(body, tenant=tenant_of(request))
-    return Response(
-        services.presenter.accepted(accepted),
-        _ACCEPTED if accepted.stored.created else _THERE,
-        media_type="application/json",
-        headers={"Location": f"/events/{accepted.stored.event_id}", "Cache-Control": "no-store"},
-    )
+    answer = await services_of(request).intake.answer(request.scope, headers_of(request.scope), request.receive)
+    response = Response(answer.body, answer.status)
+    response.raw_headers = answer.headers
+    return response

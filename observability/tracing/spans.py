@@ -87,11 +87,17 @@ def set_response(span: Span, *, method: str, status: int, route: str | None) -> 
 
 
 def accept_span(
-    event_id: UUID | str, event_type: str, *, tenant: str, context: Context | None = None, start_time: int | None = None
+    event_id: UUID | str,
+    event_type: str,
+    *,
+    tenant: str,
+    context: Context | None = None,
+    links: Sequence[Link] = (),
+    start_time: int | None = None,
 ) -> ActiveSpan:
     """Begin the span in which an event is taken in; what the event's later spans are children of."""
     attributes = {key.EVENT_ID: str(event_id), key.EVENT_TYPE: event_type, key.TENANT: tenant}
-    return _begin("accept", SpanKind.INTERNAL, attributes, context=context, start_time=start_time)
+    return _begin("accept", SpanKind.INTERNAL, attributes, context=context, links=links, start_time=start_time)
 
 
 def replay_span(

@@ -36,6 +36,7 @@ class LinkReason(StrEnum):
     RUN = "run"
     RETRY_OF = "retry_of"
     REPLAY_OF = "replay_of"
+    REQUEST = "request"
 
 
 def span_context_of(traceparent: str | None, tracestate: str | None = None) -> SpanContext | None:

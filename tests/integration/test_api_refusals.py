@@ -12,9 +12,8 @@ import pytest
 
 from api.group_commit import Unstorable
 from api.services import Services
-from events import new_id
-from storage.records import NewEvent, NewRun, StoredEvent
-from tests.support.api import ANY, ISSUE, client_of, make_app, running_api
+from storage.records import StoredEvent
+from tests.support.api import ANY, ISSUE, client_of, make_app, new_event, running_api
 
 JSON = {"Content-Type": "application/json"}
 
@@ -87,22 +86,6 @@ async def running_services(database_url: str) -> AsyncIterator[Services]:
     app = make_app(database_url)
     async with app.router.lifespan_context(app):
         yield app.state.services
-
-
-def new_event(data: str) -> NewEvent:
-    return NewEvent(
-        tenant="default",
-        event_id=new_id(),
-        source="/test",
-        ce_id=str(new_id()),
-        type="a",
-        subject=None,
-        time=None,
-        data=data,
-        content_hash=b"",
-        traceparent=None,
-        runs=(NewRun(run_id=new_id(), pipeline="audit", pipeline_version=1, queue="audit"),),
-    )
 
 
 @pytest.mark.parametrize("bad", ['"\\u0000"', "1e400000", "[" * 100_000 + "]" * 100_000, '"\\ud800"', "{"])

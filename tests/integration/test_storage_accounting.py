@@ -14,6 +14,7 @@ from storage.accounting import Balance
 from storage.audit import audit
 from storage.engine import create_engine, transaction
 from storage.records import ClaimedRun, NewEvent, NewRun
+from tests.support.driver import Fetching
 
 TENANT = "default"
 _RETRIED = (RunStatus.QUEUED, AttemptOutcome.RETRIED, None)
@@ -66,7 +67,7 @@ async def deltas(connection: AsyncConnection) -> int:
 
 async def store(engine: AsyncEngine, *new: NewEvent) -> None:
     async with transaction(engine) as connection:
-        await ingest.store_events(connection, new)
+        await ingest.store_events(Fetching(connection), new)
 
 
 class Life:
@@ -248,6 +249,6 @@ async def test_an_event_that_is_removed_while_it_comes_again_is_new(
     monkeypatch.setattr(ingest, "_existing", removed_meanwhile)
     new = [an_event("gone", runs=1), an_event("stays", runs=1), an_event("gone", runs=1)]
     async with transaction(engine) as connection:
-        answers = await ingest.store_events(connection, new)
+        answers = await ingest.store_events(Fetching(connection), new)
     assert [answer.created for answer in answers] == [True, False, False]
     assert answers[2].event_id == answers[0].event_id == new[0].event_id

@@ -14,6 +14,7 @@ from storage import accounting, cancels, claims, due, ingest, leases, outcomes, 
 from storage.dead import DeadFilter
 from storage.engine import create_engine, transaction
 from storage.records import ClaimedRun, NewEvent, NewRun, NodeResult, RunRecord, status_of
+from tests.support.driver import Fetching
 
 TENANT = "default"
 PIPELINES = ("p0", "p1", "p2", "p3")
@@ -49,7 +50,7 @@ async def store(engine: AsyncEngine, count: int = 1, *, runs_each: int = 1) -> l
         )
         new.append(event)
     async with transaction(engine) as connection:
-        await ingest.store_events(connection, new)
+        await ingest.store_events(Fetching(connection), new)
     return new
 
 

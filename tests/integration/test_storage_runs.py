@@ -23,6 +23,7 @@ from settings import DatabaseSettings
 from storage import claims, ingest, leases, outcomes, queries
 from storage.engine import create_engine, is_unavailable, refused_state, transaction
 from storage.records import ClaimedRun, EventRecord, NewEvent, NewRun, NodeResult, StoredEvent
+from tests.support.driver import Fetching
 
 TENANT = "default"
 
@@ -56,7 +57,7 @@ def an_event(*, ce_id: str | None = None, data: str = "{}", runs: int = 1, kind:
 
 async def store(engine: AsyncEngine, *new: NewEvent) -> list[StoredEvent]:
     async with transaction(engine) as connection:
-        return await ingest.store_events(connection, new)
+        return await ingest.store_events(Fetching(connection), new)
 
 
 async def lease(engine: AsyncEngine, *, seconds: float = 60.0) -> UUID:

@@ -8,8 +8,10 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, SecretStr
 
 from api.app import create_app
+from events import new_id
 from pipelines import EventSchema, Node, Pipeline, PipelineRegistry, TaskContext
 from settings import ApiSettings, DatabaseSettings, Settings
+from storage.records import NewEvent, NewRun
 
 
 class Issue(BaseModel):
@@ -53,6 +55,23 @@ REGISTRY = PipelineRegistry(
 
 ISSUE = {"type": "test.issue", "data": {"issue": {"number": 7, "title": "Checkout fails"}}}
 ANY = {"type": "test.any.thing", "data": {}}
+
+
+def new_event(data: str) -> NewEvent:
+    """Make an event with one run, as it goes to storage; ``data`` is JSON text."""
+    return NewEvent(
+        tenant="default",
+        event_id=new_id(),
+        source="/test",
+        ce_id=str(new_id()),
+        type="a",
+        subject=None,
+        time=None,
+        data=data,
+        content_hash=b"",
+        traceparent=None,
+        runs=(NewRun(run_id=new_id(), pipeline="audit", pipeline_version=1, queue="audit"),),
+    )
 
 
 def make_app(database_url: str, *, collectors: CollectorRegistry | None = None, **api: Any) -> FastAPI:

@@ -7,6 +7,7 @@ from events import AttemptOutcome, FailureKind, NodeStatus, RunStatus, new_id
 from storage import claims, ingest, leases, outcomes
 from storage.engine import transaction
 from storage.records import NewEvent, NewRun, NodeResult
+from tests.support.driver import Fetching
 
 TENANT = "default"
 _HOW = {
@@ -37,7 +38,7 @@ async def an_event(engine: AsyncEngine, *statuses: RunStatus, days: float = 40.0
         runs=runs,
     )
     async with transaction(engine) as connection:
-        await ingest.store_events(connection, [new])
+        await ingest.store_events(Fetching(connection), [new])
     for run, status in zip(runs, statuses, strict=True):
         if status is not RunStatus.QUEUED:
             await _run(engine, run.run_id, status)

@@ -18,6 +18,7 @@ from settings import Settings
 from storage import claims, ingest, leases, wake
 from storage.engine import create_engine, transaction
 from storage.records import ClaimedRun, NewEvent, NewRun
+from tests.support.driver import Fetching
 from worker.app import create_celery
 from worker.relay import Relay
 
@@ -70,7 +71,7 @@ class World:
         """Accept events of one run each; return the runs' ids."""
         new = [_event(pipeline, queue, traceparent, data) for _ in range(count)]
         async with transaction(self.engine) as connection:
-            await ingest.store_events(connection, new)
+            await ingest.store_events(Fetching(connection), new)
         return [event.runs[0].run_id for event in new]
 
     async def notify(self) -> None:

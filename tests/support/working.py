@@ -22,6 +22,7 @@ from settings import Settings
 from storage import claims, due, ingest, leases, queries
 from storage.engine import create_engine, transaction
 from storage.records import NewEvent, NewRun, RunRecord
+from tests.support.driver import Fetching
 from worker.app import TASK_NAME, create_celery
 
 ROOT = Path(__file__).parents[2]
@@ -178,7 +179,7 @@ class Workshop:
                 )
             )
         async with transaction(self.engine) as connection:
-            stored = await ingest.store_events(connection, events)
+            stored = await ingest.store_events(Fetching(connection), events)
         return [Sent(event_id=event.event_id, run_id=event.runs[0].run_id) for event in stored]
 
     def publish(

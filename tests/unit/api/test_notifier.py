@@ -26,7 +26,7 @@ async def settle() -> None:
 
 async def test_wakes_during_a_notification_cause_exactly_one_more() -> None:
     sender = Sender()
-    notifier = Notifier(sender)
+    notifier = Notifier(sender, pause=0)
     notifier.start()
     notifier.wake()
     await sender.began.wait()
@@ -51,7 +51,7 @@ async def test_a_failed_notification_is_counted_logged_once_and_does_not_stop_th
         sent += 1
         raise OSError("away")
 
-    notifier = Notifier(send)
+    notifier = Notifier(send, pause=0)
     with structlog.testing.capture_logs() as lines:
         notifier.start()
         for _ in range(3):
@@ -65,7 +65,7 @@ async def test_a_failed_notification_is_counted_logged_once_and_does_not_stop_th
 async def test_closing_sends_what_was_asked_for() -> None:
     sender = Sender()
     sender.let.release()
-    notifier = Notifier(sender)
+    notifier = Notifier(sender, pause=0)
     notifier.start()
     notifier.wake()
     await notifier.close()
@@ -74,9 +74,31 @@ async def test_closing_sends_what_was_asked_for() -> None:
 
 async def test_closing_gives_up_what_hangs() -> None:
     sender = Sender()
-    notifier = Notifier(sender)
+    notifier = Notifier(sender, pause=0)
     notifier.start()
     notifier.wake()
     await sender.began.wait()
     async with asyncio.timeout(3):
         await notifier.close()
+
+
+async def test_wakes_in_the_pause_after_a_notification_cause_one_more_at_its_end() -> None:
+    sent: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def send() -> None:
+        sent.append(loop.time())
+
+    notifier = Notifier(send, pause=0.05)
+    notifier.start()
+    notifier.wake()
+    await settle()
+    for _ in range(100):
+        notifier.wake()
+        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        while len(sent) < 2:
+            await asyncio.sleep(0.01)
+    assert sent[1] - sent[0] >= 0.04
+    await notifier.close()
+    assert len(sent) == 2

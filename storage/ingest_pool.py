@@ -1,0 +1,82 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import asyncpg
+
+from settings import DatabaseSettings
+from storage.engine import DatabaseUnavailable, connect, is_unavailable
+
+
+class IngestPool:
+    """The driver's own connections, for the one statement that is worth it: a flush of events.
+
+    There are as many as are in use at once; who opens a transaction takes an idle one or opens another. One that broke
+    is dropped.
+    """
+
+    def __init__(self, settings: DatabaseSettings, *, application: str) -> None:
+        self._settings = settings
+        self._application = application
+        self._idle: list[asyncpg.Connection] = []
+
+    @asynccontextmanager
+    async def transaction(
+        self, *, within: float, before_commit: Callable[[], None]
+    ) -> AsyncIterator[asyncpg.Connection]:
+        """Open a transaction that has ended ``within`` seconds from now, whatever PostgreSQL does.
+
+        It commits at the end of the block, after ``before_commit``, which may raise. A server that is stopped or out of
+        reach answers neither a statement nor its cancellation nor a rollback: when the time is over the connection is
+        cut, which ends all three.
+
+        Raises:
+            DatabaseUnavailable: the fault is the connection's or the server's, or the time is over.
+
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within
+        try:
+            connection = await self._take(deadline)
+            timer = loop.call_at(deadline, connection.terminate)
+            try:
+                await connection.execute("BEGIN")
+                yield connection
+                before_commit()
+                await connection.execute("COMMIT")
+            except Exception:
+                await _roll_back(connection)
+                raise
+            finally:
+                timer.cancel()
+                self._give_back(connection)
+        except Exception as error:
+            if is_unavailable(error):
+                raise DatabaseUnavailable(f"PostgreSQL is unavailable: {type(error).__name__}") from error
+            raise
+
+    async def close(self) -> None:
+        """Close what is idle."""
+        while self._idle:
+            await self._idle.pop().close(timeout=self._settings.connect_timeout)
+
+    async def _take(self, deadline: float) -> asyncpg.Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        async with asyncio.timeout_at(deadline):
+            return await connect(self._settings, application=self._application)
+
+    def _give_back(self, connection: asyncpg.Connection) -> None:
+        if connection.is_closed() or connection.is_in_transaction():
+            connection.terminate()
+        else:
+            self._idle.append(connection)
+
+
+async def _roll_back(connection: asyncpg.Connection) -> None:
+    """Roll back if that can be; the error that led here is the one to tell."""
+    if not connection.is_closed() and connection.is_in_transaction():
+        with suppress(Exception):
+            await connection.execute("ROLLBACK")
