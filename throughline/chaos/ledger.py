@@ -1,6 +1,6 @@
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -62,7 +62,7 @@ class Ledger:
         sent.answers.append(answer.said)
         sent.event_id = sent.event_id or event_id
         self.answers.append(answer)
-        line = {"id": sent.ce_id, "answer": answer.said, "event_id": event_id, "phase": answer.phase, "at": answer.at}
+        line = {"id": sent.ce_id, "event_id": event_id, **asdict(answer)}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
 

@@ -27,15 +27,21 @@ def _kill_child(scene: Scene) -> None:
     """SIGKILL a prefork child in mid-node."""
     stack = scene.stack
     prefix = stack.worker_name(PREFORK)
-    scene.load.burst(40, wait=1.0)
-    stack.wait(_BUSY_WITHIN, until=lambda: bool(running_workers(stack.postgres, prefix)))
     children = {child.pid: child for child in descendants(stack.services[PREFORK].pid)}
-    busy = [worker for worker in running_workers(stack.postgres, prefix) if _pid_of(worker) in children]
+    busy: list[str] = []
+
+    def is_busy() -> bool:
+        busy[:] = [worker for worker in running_workers(stack.postgres, prefix) if _pid_of(worker) in children]
+        return bool(busy)
+
+    scene.load.burst(80, wait=2.0)
+    stack.wait(0.5)
+    stack.wait(_BUSY_WITHIN, until=is_busy)
     scene.healed()
     scene.prove(busy, "no child was busy")
-    worker = scene.random.choice(sorted(busy))
-    scene.victims = leases_of(stack.postgres, worker)
+    worker = scene.random.choice(busy)
     children[_pid_of(worker)].send_signal(signal.SIGKILL)
+    scene.victims = leases_of(stack.postgres, worker)
 
 
 def _pid_of(worker: str) -> int:

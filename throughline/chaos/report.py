@@ -53,6 +53,12 @@ def _count(number: int) -> str:
     return f"[red]{number}[/red]" if number else "0"
 
 
+def show_pressure(share: float | None) -> None:
+    """Print how busy the machine was: the limits are for one that has nothing else to do."""
+    if share is not None:
+        console.print(f"  In {share:.0%} of the time something here waited for a CPU.", style="dim")
+
+
 def show_latencies(ledger: Ledger) -> None:
     """Print how long a 202 of the even stream took in peace and while Redis was away, and the slowest 503."""
     for title, times in (("in peace", ledger.latencies(away=False)), ("Redis away", ledger.latencies(away=True))):

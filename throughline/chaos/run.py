@@ -13,9 +13,10 @@ from throughline.chaos.load import Load
 from throughline.chaos.looks import open_runs
 from throughline.chaos.mount import SmallMount
 from throughline.chaos.plan import Form, Step, make_plan
+from throughline.chaos.pressure import Pressure
 from throughline.chaos.promises import breaches
 from throughline.chaos.recovery import Injection, Timeline, inject
-from throughline.chaos.report import show_latencies, show_table, show_verdict
+from throughline.chaos.report import show_latencies, show_pressure, show_table, show_verdict
 from throughline.chaos.scene import Scene
 from throughline.chaos.self_audit import self_audit
 from throughline.chaos.stack import ChaosStack
@@ -43,6 +44,7 @@ class _Campaign:
     deadline: float
     injections: list[Injection] = field(default_factory=list)
     left_out: list[Step] = field(default_factory=list)
+    pressure: Pressure = field(default_factory=Pressure)
 
     def go(self, plan: list[Step]) -> None:
         """Inject the plan under load, then send what is missing of the events that the form wants.
@@ -154,6 +156,7 @@ def _run(form: Form, seed: int, plan: list[Step], home: Path, *, small: SmallMou
 
 def _judge(campaign: _Campaign, books: Books) -> bool:
     """Audit everything, print it, and return whether every promise was kept."""
+    pressure = campaign.pressure.share()
     injections, ledger, stack = campaign.injections, campaign.load.ledger, campaign.stack
     verdict = audit(books, when=Timeline(injections))
     broken = breaches(injections, ledger, ended=stack.ended)
@@ -163,6 +166,7 @@ def _judge(campaign: _Campaign, books: Books) -> bool:
     console.print()
     show_table(injections, ledger, verdict)
     console.print()
+    show_pressure(pressure)
     show_latencies(ledger)
     show_verdict(verdict, ledger, broken=broken)
     return verdict.clean and not broken
