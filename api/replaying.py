@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from api.dead import BATCH, SAMPLE, matching_of
 from api.problems import Problem, ProblemType
 from api.remaking import Origin, make_runs, tell_of_replays
 from api.run_schemas import BulkReplay, BulkReplayed, ReplayedEvent, ReplayedRun
@@ -12,13 +13,11 @@ from pipelines import Pipeline
 from pipelines.lineage import nodes_before
 from storage import replays
 from storage.bounded import Connection
+from storage.dead import DeadFilter
 from storage.queries import get_event
 from storage.records import EventRecord, RunRecord
-from storage.replays import DeadFilter, DeadRun, From
+from storage.replays import DeadRun, From
 from storage.runs import RunStory, get_run
-
-_BATCH = 200
-_SAMPLE = 20
 
 
 class Replayer:
@@ -75,28 +74,22 @@ class Replayer:
         matching = self._matching(wanted)
         async with self._services.reading() as connection:
             count = await replays.count_dead(connection, tenant=self._tenant, matching=matching)
-            most = min(_SAMPLE, wanted.limit)
+            most = min(SAMPLE, wanted.limit)
             sample = await replays.sample_dead(connection, tenant=self._tenant, matching=matching, most=most)
         done = [] if wanted.dry_run else await self._replay_dead(matching, limit=wanted.limit)
-        ids = [run.run_id for run in sample] if wanted.dry_run else done[:_SAMPLE]
+        ids = [run.run_id for run in sample] if wanted.dry_run else done[:SAMPLE]
         return BulkReplayed(dry_run=wanted.dry_run, matching=count, replayed=len(done), sample=ids)
 
     def _matching(self, wanted: BulkReplay) -> DeadFilter:
         if wanted.pipeline is not None and self._registry.get(wanted.pipeline) is None:
             raise _invalid("pipeline", "this release has no such pipeline")
-        known = (item.name for item in self._registry.pipelines)
-        return DeadFilter(
-            pipelines=(wanted.pipeline,) if wanted.pipeline is not None else tuple(known),
-            type=wanted.type,
-            failure_kind=wanted.failure_kind,
-            after=wanted.after,
-            before=wanted.before,
-        )
+        known = tuple(item.name for item in self._registry.pipelines)
+        return matching_of(wanted, pipelines=known if wanted.pipeline is None else (wanted.pipeline,))
 
     async def _replay_dead(self, matching: DeadFilter, *, limit: int) -> list[UUID]:
         done: list[UUID] = []
         while len(done) < limit:
-            most = min(_BATCH, limit - len(done))
+            most = min(BATCH, limit - len(done))
             async with self._services.changing(many=True) as connection:
                 dead = await replays.take_dead(connection, tenant=self._tenant, matching=matching, most=most)
                 made = await make_runs(connection, [self._origin(run) for run in dead], tenant=self._tenant)

@@ -46,16 +46,28 @@ class ReplayOptions(_Options):
     )
 
 
-class BulkReplay(_Options):
-    """Which dead runs (failed, and not replayed yet) to replay. What is left out does not filter."""
-
+class _DeadOptions(_Options):
     pipeline: Text | None = Field(default=None, examples=["issue_triage"])
     type: Text | None = Field(default=None, max_length=LONGEST_TYPE, description="Exact event type.")
     failure_kind: FailureKind | None = None
     after: Time | None = Field(default=None, description="Failed at or after; RFC 3339 with a zone.")
     before: Time | None = Field(default=None, description="Failed before; RFC 3339 with a zone.")
     limit: int = Field(default=1000, ge=1, le=10_000, strict=True, description="Runs, at most; the oldest first.")
+
+
+class BulkReplay(_DeadOptions):
+    """Which dead runs (failed, and not replayed yet) to replay. What is left out does not filter."""
+
     dry_run: bool = Field(default=False, strict=True, description="Say what would be replayed, and change nothing.")
+
+
+class BulkPurge(_DeadOptions):
+    """Which dead runs (failed, and not replayed yet) to remove with their events. What is left out does not filter.
+
+    ``dry_run`` can't be left out, so that nobody removes everything by an empty body.
+    """
+
+    dry_run: bool = Field(strict=True, description="Say what would be removed, and change nothing.")
 
 
 class _Answer(BaseModel):
@@ -104,6 +116,23 @@ class BulkReplayed(_Answer):
     dry_run: bool
     matching: int
     replayed: int
+    sample: list[UUID]
+
+
+class BulkPurged(_Answer):
+    """``matching``: dead runs before the request. ``purged``: those that were removed, none in a dry run.
+
+    ``kept``: those that stay, or would, because another run of their event is open, dead and not meant, or in use.
+    ``events`` and ``runs`` are all that went, with the runs of those events that had ended otherwise. ``sample`` are
+    ids of the dead runs that were removed, or that match: the first of them.
+    """
+
+    dry_run: bool
+    matching: int
+    purged: int
+    kept: int
+    events: int
+    runs: int
     sample: list[UUID]
 
 

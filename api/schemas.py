@@ -168,13 +168,14 @@ class PipelineNode(_Answer):
 
 
 class PipelineInfo(_Answer):
-    """A pipeline as this release has it; ``timeout`` is in seconds."""
+    """A pipeline as this release has it; ``timeout``, of a try, and ``lifetime``, of a run, are in seconds."""
 
     name: str
     version: int
     types: list[str]
     queue: str
     timeout: float
+    lifetime: float | None
     max_attempts: int
     start: str
     nodes: list[PipelineNode]

@@ -53,7 +53,7 @@ def check_types(place: str, types: object) -> None:
         raise InvalidTypePatternError(f"{place}: types holds the same type twice: {types!r}; leave one out")
 
 
-def check_timeout(place: str, timeout: object) -> None:
+def check_timeout(place: str, timeout: object, *, name: str = "timeout") -> None:
     """Refuse a timeout that is not a positive, finite number of seconds.
 
     Raises:
@@ -65,7 +65,7 @@ def check_timeout(place: str, timeout: object) -> None:
         or not isinstance(timeout, int | float)
         or not (math.isfinite(timeout) and timeout > 0)
     ):
-        raise InvalidTimeoutError(f"{place}: timeout is {timeout!r}; give seconds above 0")
+        raise InvalidTimeoutError(f"{place}: {name} is {timeout!r}; give seconds above 0")
 
 
 def is_count(value: object) -> bool:

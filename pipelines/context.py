@@ -1,3 +1,4 @@
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -32,8 +33,8 @@ class TaskContext(Generic[SchemaT]):
 
     Made by ``Pipeline.context``. ``attempt`` is the try's number, from 1; ``errors_by_node`` counts the earlier
     tries that ended in an error, by the node it came from (crashes and hand-backs are none; None: from no node).
-    ``done`` holds the results of earlier tries. ``deadline`` is on the clock of
-    ``time.monotonic``. ``node`` and ``item`` name the call that this view was made for.
+    ``done`` holds the results of earlier tries. ``deadline``, of this try, and ``expires``, of the run, are on the
+    clock of ``time.monotonic``. ``node`` and ``item`` name the call that this view was made for.
     """
 
     event: Event
@@ -41,6 +42,7 @@ class TaskContext(Generic[SchemaT]):
     pipeline: str
     schema: type[SchemaT]
     deadline: float
+    expires: float = math.inf
     attempt: int = 1
     errors_by_node: Mapping[str | None, int] = field(default_factory=lambda: MappingProxyType({}))
     done: Mapping[str, NodeRecord] = field(default_factory=lambda: MappingProxyType({}))

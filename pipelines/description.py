@@ -26,13 +26,17 @@ class NodeDescription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineDescription:
-    """A pipeline as people are told of it; the nodes stand in an order in which they can run. ``timeout`` is in s."""
+    """A pipeline as people are told of it; the nodes stand in an order in which they can run.
+
+    ``timeout`` and ``lifetime`` are in seconds.
+    """
 
     name: str
     version: int
     types: tuple[str, ...]
     queue: str
     timeout: float
+    lifetime: float | None
     max_attempts: int
     start: str
     nodes: tuple[NodeDescription, ...]

@@ -1,3 +1,4 @@
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, PydanticUserError
 
-from events import Event, Failed, JsonValue, Retry, new_id
+from events import Event, Failed, FailureKind, JsonValue, Retry, new_id
 from pipelines.checks import check_name, check_queue, check_timeout, check_types, is_count
 from pipelines.context import TaskContext
 from pipelines.description import PipelineDescription, describe_steps
@@ -24,8 +25,9 @@ class Pipeline(Generic[SchemaT]):
     """A named, versioned graph of nodes for one or more event types. Immutable, and checked when it is made.
 
     ``types`` are exact event types or prefixes (``github.*``). ``edges`` says which node follows which; a router's
-    routes say it for the router; a node with neither ends the run. ``timeout`` is the seconds one try may take.
-    ``queue`` is where its runs wait, ``retry`` what happens after an error in a node that has no policy of its own.
+    routes say it for the router; a node with neither ends the run. ``timeout`` is the seconds one try may take,
+    ``lifetime`` those a run has in all, its tries and waits, from when it was made. ``queue`` is where its runs wait,
+    ``retry`` what happens after an error in a node that has no policy of its own.
 
     Raises:
         PipelineError: something is wrong; each mistake has a class of its own, and the message says how to mend it.
@@ -39,6 +41,7 @@ class Pipeline(Generic[SchemaT]):
     start: NodeClass
     edges: Mapping[NodeClass, NodeClass] = field(default_factory=dict)
     timeout: float = 300.0
+    lifetime: float | None = None
     queue: str = "default"
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     steps: Mapping[str, Step] = field(init=False, repr=False)
@@ -52,6 +55,8 @@ class Pipeline(Generic[SchemaT]):
         check_types(place, self.types)
         check_queue(place, self.queue)
         check_timeout(place, self.timeout)
+        if self.lifetime is not None:
+            check_timeout(place, self.lifetime, name="lifetime")
         check_retry(place, self.retry)
         steps = build_steps(self.name, start=self.start, edges=self.edges)
         for attribute, value in (
@@ -69,14 +74,18 @@ class Pipeline(Generic[SchemaT]):
         attempt: int = 1,
         errors_by_node: Mapping[str | None, int] | None = None,
         done: Mapping[str, NodeRecord] | None = None,
+        age: float = 0.0,
     ) -> TaskContext[SchemaT]:
-        """Return the context of one try, whose time runs from now on."""
+        """Return the context of one try, whose time runs from now on; the run was made ``age`` seconds ago."""
+        now = time.monotonic()
+        expires = math.inf if self.lifetime is None else now + self.lifetime - age
         return TaskContext(
             event=event,
             run_id=run_id or new_id(),
             pipeline=self.name,
             schema=self.schema,
-            deadline=time.monotonic() + self.timeout,
+            deadline=min(now + self.timeout, expires),
+            expires=expires,
             attempt=attempt,
             errors_by_node=MappingProxyType(dict(errors_by_node or {})),
             done=MappingProxyType(dict(done or {})),
@@ -85,8 +94,15 @@ class Pipeline(Generic[SchemaT]):
     def decide(self, error: BaseException, context: TaskContext[SchemaT], *, node: str | None = None) -> Retry | Failed:
         """Say what an error of ``node`` means for the run; None where it came from none of them.
 
-        A node with a policy of its own is judged by its own errors alone, everything else by the rest of them.
+        A node with a policy of its own is judged by its own errors alone, everything else by the rest of them. What
+        would be tried again after the run's lifetime has failed, for want of time.
         """
+        decided = self._judge(error, context, node)
+        if isinstance(decided, Retry) and time.monotonic() + decided.delay >= context.expires:
+            return Failed(kind=FailureKind.TIMEOUT, error=decided.error)
+        return decided
+
+    def _judge(self, error: BaseException, context: TaskContext[SchemaT], node: str | None) -> Retry | Failed:
         before = context.errors_by_node
         own = {name: step.node.retry for name, step in self.steps.items() if step.node.retry is not None}
         if node in own:
@@ -102,6 +118,7 @@ class Pipeline(Generic[SchemaT]):
             types=self.types,
             queue=self.queue,
             timeout=self.timeout,
+            lifetime=self.lifetime,
             max_attempts=self.retry.max_attempts,
             start=self.start.name,
             nodes=describe_steps(self.steps.values()),

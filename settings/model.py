@@ -161,7 +161,8 @@ class WorkerSettings(Group):
     )
     blocked_limit: PositiveFloat = Field(
         default=30.0,
-        description="Seconds a node may block the event loop before the process is ended, with the line on stderr.",
+        description="Seconds a node may block the event loop before the process is ended, with the line on stderr; "
+        "in the cell no longer than the lease.",
     )
     metrics_port: Port = Field(
         default=9102, description="Port of /metrics; 0 serves none. A prefork child n serves on this port + 1 + n."
@@ -176,7 +177,13 @@ class WorkerSettings(Group):
         default="cell", min_length=1, description="Queue of runs under whom two processes have died; for cells alone."
     )
     cell_deaths: PositiveInt = Field(
-        default=2, description="Deaths alone in the cell after which a run ends failed, as poisoned."
+        default=2,
+        description="Deaths alone in the cell, by its process's own doing, after which a run ends failed, as poisoned.",
+    )
+    cell_unexplained_deaths: PositiveInt = Field(
+        default=10,
+        description="Deaths alone in the cell that came from outside, or that nobody saw, after which a run is "
+        "poisoned all the same.",
     )
 
     @model_validator(mode="before")

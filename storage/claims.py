@@ -36,7 +36,7 @@ _CLAIM = typed(
         FROM wanted, lease
         WHERE r.tenant = wanted.tenant AND r.run_id = wanted.run_id
         RETURNING r.tenant, r.run_id, r.event_id, r.pipeline, r.pipeline_version, r.attempt, r.errors, r.deaths,
-                  r.traceparent, r.available_at, r.replay_of, r.replay_from
+                  r.traceparent, r.available_at, r.created_at, r.replay_of, r.replay_from
     ), begun AS (
         INSERT INTO attempts (tenant, run_id, attempt, lease_id, worker, task_id, span_id)
         SELECT claimed.tenant, claimed.run_id, claimed.attempt, lease.lease_id, lease.worker, :task_id, span.span_id
@@ -45,6 +45,7 @@ _CLAIM = typed(
     )
     SELECT c.run_id, c.pipeline, c.pipeline_version, c.attempt, c.errors, c.deaths, c.traceparent, c.replay_of,
            c.replay_from, extract(epoch FROM now() - c.available_at)::float8 AS queue_wait,
+           extract(epoch FROM now() - c.created_at)::float8 AS age,
            e.tenant, e.event_id, e.source, e.ce_id, e.type, e.subject, e.time, e.data, e.received_at,
            e.traceparent AS event_traceparent
     FROM claimed c JOIN events e USING (tenant, event_id)
@@ -148,6 +149,7 @@ async def claim_runs(connection: AsyncConnection, claim: Claim) -> list[ClaimedR
             deaths=row.deaths,
             traceparent=row.traceparent,
             queue_wait=max(row.queue_wait, 0.0),
+            age=max(row.age, 0.0),
             replay_of=row.replay_of,
             replay_from=row.replay_from,
         )

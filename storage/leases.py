@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 from uuid import UUID
 
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Boolean, Double, Integer, Text, TypeEngine, Uuid
 
 from events import AttemptOutcome, FailureKind, QueueReason
+from settings import WorkerSettings
+from storage.deaths import UNSEEN, Death
 from storage.sql import typed
 
 _OPEN = typed(
@@ -53,18 +55,25 @@ _END_EXPIRED = typed(
     most=Integer(),
 )
 
-# What becomes of a run is judged on the row as it is locked. Deaths count against a run only where it was alone; the
-# second one anywhere moves it there.
+# What becomes of a run is judged on the row as it is locked. Deaths count against a run only where it was alone, by
+# their own doing or too often; the second one anywhere moves it there.
 _FREE = """
     WITH left_behind AS (
         SELECT r.tenant, r.run_id, r.lease_id, r.queue, l.worker, r.deaths + :died AS deaths,
-               r.cell_deaths + (:died > 0 AND coalesce(l.cell, false))::int AS cell_deaths,
+               r.cell_deaths + (alone.deaths > 0 AND :own > 0)::int AS cell_deaths, alone.deaths AS alone,
                r.cancel_requested_at IS NOT NULL AS cancelled,
-               r.cancel_requested_at IS NULL AND :died > 0 AND coalesce(l.cell, false)
-                   AND r.cell_deaths + 1 >= :cell_deaths AS poisoned,
+               r.cancel_requested_at IS NULL AND alone.deaths > 0
+                   AND (r.cell_deaths + :own >= :cell_deaths
+                        OR alone.deaths - r.cell_deaths - :own >= :cell_unexplained) AS poisoned,
                r.cancel_requested_at IS NULL AND :died > 0 AND r.home_queue IS NULL
                    AND r.deaths + 1 >= :free_deaths AS isolated
         FROM runs r LEFT JOIN worker_leases l ON l.lease_id = r.lease_id
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN :died > 0 AND l.cell THEN 1 + (
+                SELECT count(*) FROM attempts a JOIN worker_leases c ON c.lease_id = a.lease_id
+                WHERE a.tenant = r.tenant AND a.run_id = r.run_id AND a.outcome = 'lost' AND c.cell
+            ) ELSE 0 END AS deaths
+        ) alone
         WHERE r.status = 'running' AND r.lease_id = ANY(:lease_ids)
         ORDER BY r.run_id FOR NO KEY UPDATE OF r {locked}
     ), freed AS (
@@ -78,8 +87,8 @@ _FREE = """
             finished_at = CASE WHEN b.cancelled OR b.poisoned THEN now() END,
             failure_kind = CASE WHEN b.poisoned THEN :poisoned END,
             error = CASE WHEN b.poisoned THEN jsonb_build_object('type', 'Poisoned', 'message', format(
-                'its worker process died under it %s times, %s of them while it ran alone in the cell; last worker: %s',
-                b.deaths, b.cell_deaths, b.worker)) ELSE r.error END
+                'its worker process died under it %s times, %s of them while it ran alone in the cell; '
+                'the last, %s, %s', b.deaths, b.alone, b.worker, :how)) ELSE r.error END
         FROM left_behind b WHERE r.tenant = b.tenant AND r.run_id = b.run_id
         RETURNING r.tenant, r.run_id, r.event_id, r.attempt, r.pipeline, b.queue, b.lease_id, r.traceparent, r.deaths,
                   b.cancelled, b.poisoned, b.isolated AND NOT b.poisoned AS isolated
@@ -88,7 +97,8 @@ _FREE = """
         SELECT tenant, count(*) FROM freed WHERE cancelled OR poisoned GROUP BY tenant ORDER BY tenant
     ), closed AS (
         UPDATE attempts a
-        SET finished_at = now(), outcome = CASE WHEN freed.cancelled AND :died = 0 THEN 'cancelled' ELSE :outcome END
+        SET finished_at = now(), outcome = CASE WHEN freed.cancelled AND :died = 0 THEN 'cancelled' ELSE :outcome END,
+            error = CASE WHEN :died > 0 THEN jsonb_build_object('type', :error, 'message', 'its process ' || :how) END
         FROM freed WHERE a.tenant = freed.tenant AND a.run_id = freed.run_id AND a.attempt = freed.attempt
         RETURNING a.tenant, a.run_id, a.span_id, a.started_at, a.finished_at
     )
@@ -105,8 +115,12 @@ _FREE_TYPES: dict[str, TypeEngine[Any]] = {
     "poisoned": Text(),
     "outcome": Text(),
     "died": Integer(),
+    "own": Integer(),
+    "how": Text(),
+    "error": Text(),
     "free_deaths": Integer(),
     "cell_deaths": Integer(),
+    "cell_unexplained": Integer(),
     "cell_queue": Text(),
 }
 _FREE_UNLOCKED = typed(_FREE.format(locked="SKIP LOCKED"), **_FREE_TYPES)
@@ -131,10 +145,19 @@ FREE_DEATHS: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """Where runs go that may have killed their process: ``queue``; after ``deaths`` there a run is poisoned."""
+    """Where runs go that may have killed their process: ``queue``.
+
+    After ``deaths`` there by its process's own doing, or ``unexplained`` others, a run is poisoned.
+    """
 
     queue: str = "cell"
     deaths: int = 2
+    unexplained: int = 10
+
+    @classmethod
+    def of(cls, settings: WorkerSettings) -> Self:
+        """Return it as it is set."""
+        return cls(queue=settings.cell_queue, deaths=settings.cell_deaths, unexplained=settings.cell_unexplained_deaths)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,14 +233,15 @@ async def free_runs(
     lease_ids: Sequence[UUID],
     *,
     died: bool,
+    death: Death = UNSEEN,
     cell: Cell | None = None,
     wait: bool = False,
 ) -> list[FreedRun]:
-    """Queue the runs of ended leases again, due at once; ``died`` counts a death for each of them.
+    """Queue the runs of ended leases again, due at once; ``died`` counts a ``death`` for each of them.
 
-    After its first death a run goes anywhere, after the second into the cell. A death in the cell has one possible
-    cause: after ``cell.deaths`` of them the run is failed as poisoned. A run that was asked to end is cancelled. A run
-    whose row is locked, by a write of its last holder, is passed over unless ``wait``.
+    After its first death a run goes anywhere, after the second into the cell. A death there by the process's own doing
+    has one possible cause: after ``cell.deaths`` of them the run is failed as poisoned. A run that was asked to end is
+    cancelled. A run whose row is locked, by a write of its last holder, is passed over unless ``wait``.
     """
     cell = cell or Cell()
     rows = await connection.execute(
@@ -229,8 +253,12 @@ async def free_runs(
             "poisoned": FailureKind.POISONED.value,
             "outcome": (AttemptOutcome.LOST if died else AttemptOutcome.HANDED_BACK).value,
             "died": int(died),
+            "own": int(died and death.own),
+            "how": death.how,
+            "error": "ProcessDied" if death.seen else "Unexplained",
             "free_deaths": FREE_DEATHS,
             "cell_deaths": cell.deaths,
+            "cell_unexplained": cell.unexplained,
             "cell_queue": cell.queue,
         },
     )

@@ -93,7 +93,8 @@ _FINISH = typed(
             finished_at = CASE WHEN held.status = 'queued' THEN NULL ELSE now() END
         FROM asked JOIN held USING (tenant, run_id, attempt)
         WHERE r.tenant = asked.tenant AND r.run_id = asked.run_id
-        RETURNING r.tenant, r.run_id, r.attempt, r.finished_at, extract(epoch FROM now() - r.created_at)::float8 AS age
+        RETURNING r.tenant, r.run_id, r.attempt, r.status, r.finished_at,
+                  extract(epoch FROM now() - r.created_at)::float8 AS age
     ), counted AS (
         INSERT INTO run_deltas (tenant, final)
         SELECT tenant, count(*) FROM ended WHERE finished_at IS NOT NULL GROUP BY tenant
@@ -104,7 +105,7 @@ _FINISH = typed(
         FROM asked JOIN held USING (tenant, run_id, attempt)
         WHERE a.tenant = asked.tenant AND a.run_id = asked.run_id AND a.attempt = asked.attempt
     ), written AS ({_WRITE_NODES})
-    SELECT run_id, attempt, age FROM ended
+    SELECT run_id, attempt, status, age FROM ended
     """,  # noqa: S608 - made of this module's own text; values are parameters
     tenants=_TEXTS,
     run_ids=_UUIDS,
@@ -152,6 +153,17 @@ class Finish:
     nodes: tuple[NodeWrite, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """Where a finish has moved its run: ``status`` is ``cancelled`` also for a retry of a run that was asked to end.
+
+    ``age``: seconds since the run was made.
+    """
+
+    status: RunStatus
+    age: float
+
+
 async def write_nodes(connection: AsyncConnection, nodes: Sequence[NodeWrite]) -> set[tuple[UUID, int]]:
     """Store node results of runs that are still held; answer with the held ``(run id, attempt)`` pairs.
 
@@ -161,8 +173,8 @@ async def write_nodes(connection: AsyncConnection, nodes: Sequence[NodeWrite]) -
     return {(row.run_id, row.attempt) for row in rows}
 
 
-async def finish_runs(connection: AsyncConnection, finishes: Sequence[Finish]) -> dict[tuple[UUID, int], float]:
-    """End attempts and move their runs on; answer with the age in seconds, since it was made, of each run that moved.
+async def finish_runs(connection: AsyncConnection, finishes: Sequence[Finish]) -> dict[tuple[UUID, int], Moved]:
+    """End attempts and move their runs on; answer with where each run went that moved.
 
     A pair that is missing from the answer has lost its run: nothing of it was written.
     """
@@ -182,7 +194,7 @@ async def finish_runs(connection: AsyncConnection, finishes: Sequence[Finish]) -
             **_node_columns([node for finish in finishes for node in finish.nodes]),
         },
     )
-    return {(row.run_id, row.attempt): row.age for row in rows}
+    return {(row.run_id, row.attempt): Moved(status=RunStatus(row.status), age=row.age) for row in rows}
 
 
 def _node_columns(nodes: Sequence[NodeWrite]) -> dict[str, list[Any]]:

@@ -80,7 +80,7 @@ class DueRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedRun:
-    """A run that this worker holds, with its event; ``queue_wait`` is the time from due to claimed."""
+    """A run that this worker holds, with its event; ``queue_wait`` is the time since due, ``age`` since made."""
 
     run_id: UUID
     event: Event
@@ -91,6 +91,7 @@ class ClaimedRun:
     deaths: int
     traceparent: str | None
     queue_wait: float
+    age: float = 0.0
     replay_of: UUID | None = None
     replay_from: str | None = None
 

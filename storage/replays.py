@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import DateTime, Integer, Text, TypeEngine, Uuid
+from sqlalchemy.types import Integer, Text, Uuid
 
-from events import FailureKind
+from storage.dead import DEAD, FILTER_TYPES, DeadFilter, filter_values
 from storage.sql import typed
 
 # Replays of one event take turns at its row: the statement that follows sees what the one before has made.
@@ -20,36 +18,14 @@ _TURN = typed(
     event_id=Uuid(),
 )
 
-_DEAD = """
-    SELECT r.run_id, r.event_id, r.pipeline, coalesce(r.traceparent, e.traceparent) AS traceparent
-    FROM runs r JOIN events e ON e.tenant = r.tenant AND e.event_id = r.event_id
-    WHERE r.tenant = :tenant AND r.status = 'failed' AND r.pipeline = ANY(:pipelines)
-      AND (:type IS NULL OR e.type = :type)
-      AND (:kind IS NULL OR r.failure_kind = :kind)
-      AND (:after IS NULL OR r.finished_at >= :after)
-      AND (:before IS NULL OR r.finished_at < :before)
-      AND NOT EXISTS (
-          SELECT FROM runs n WHERE n.tenant = r.tenant AND n.event_id = r.event_id AND n.replay_of = r.run_id
-      )
-"""
+_COUNT = typed(f"SELECT count(*) FROM ({DEAD}) AS dead", **FILTER_TYPES)  # noqa: S608 - this module's own text
 
-_FILTER_TYPES: dict[str, TypeEngine[Any]] = {
-    "tenant": Text(),
-    "pipelines": ARRAY(Text),
-    "type": Text(),
-    "kind": Text(),
-    "after": DateTime(timezone=True),
-    "before": DateTime(timezone=True),
-}
-
-_COUNT = typed(f"SELECT count(*) FROM ({_DEAD}) AS dead", **_FILTER_TYPES)  # noqa: S608 - this module's own text
-
-_SAMPLE = typed(f"{_DEAD} ORDER BY r.run_id LIMIT :most", most=Integer(), **_FILTER_TYPES)
+_SAMPLE = typed(f"{DEAD} ORDER BY r.run_id LIMIT :most", most=Integer(), **FILTER_TYPES)
 
 _TAKE = typed(
-    f"{_DEAD} ORDER BY r.event_id, r.run_id LIMIT :most FOR NO KEY UPDATE OF e SKIP LOCKED",
+    f"{DEAD} ORDER BY r.event_id, r.run_id LIMIT :most FOR NO KEY UPDATE OF e SKIP LOCKED",
     most=Integer(),
-    **_FILTER_TYPES,
+    **FILTER_TYPES,
 )
 
 # Attempt 0 is the one before the first: results that the run was given.
@@ -113,20 +89,6 @@ _ROUTE = typed(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadFilter:
-    """Which failed runs to repeat; None does not filter. ``pipelines`` are those that may be repeated at all.
-
-    ``after`` and ``before`` bound the time they failed, half-open.
-    """
-
-    pipelines: tuple[str, ...]
-    type: str | None = None
-    failure_kind: FailureKind | None = None
-    after: datetime | None = None
-    before: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadRun:
     """A failed run that nothing repeats yet; ``traceparent`` is of its trace."""
 
@@ -174,18 +136,18 @@ async def take_turn(connection: AsyncConnection, *, tenant: str, event_id: UUID)
 
 async def count_dead(connection: AsyncConnection, *, tenant: str, matching: DeadFilter) -> int:
     """Count the failed runs that nothing repeats yet."""
-    return int((await connection.execute(_COUNT, _filter(tenant, matching))).scalar_one())
+    return int((await connection.execute(_COUNT, filter_values(tenant, matching))).scalar_one())
 
 
 async def sample_dead(connection: AsyncConnection, *, tenant: str, matching: DeadFilter, most: int) -> list[DeadRun]:
     """List up to ``most`` of the failed runs that nothing repeats yet, the oldest."""
-    rows = await connection.execute(_SAMPLE, _filter(tenant, matching) | {"most": most})
+    rows = await connection.execute(_SAMPLE, filter_values(tenant, matching) | {"most": most})
     return [DeadRun(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public way to a row as a mapping
 
 
 async def take_dead(connection: AsyncConnection, *, tenant: str, matching: DeadFilter, most: int) -> list[DeadRun]:
     """List up to ``most`` of them and take the turn at their events; those that others are at are left out."""
-    rows = await connection.execute(_TAKE, _filter(tenant, matching) | {"most": most})
+    rows = await connection.execute(_TAKE, filter_values(tenant, matching) | {"most": most})
     return [DeadRun(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public way to a row as a mapping
 
 
@@ -228,14 +190,3 @@ async def route_again(connection: AsyncConnection, *, tenant: str, event_id: UUI
             "traceparents": [route.traceparent for route in routes],
         },
     )
-
-
-def _filter(tenant: str, matching: DeadFilter) -> dict[str, object]:
-    return {
-        "tenant": tenant,
-        "pipelines": list(matching.pipelines),
-        "type": matching.type,
-        "kind": matching.failure_kind.value if matching.failure_kind else None,
-        "after": matching.after,
-        "before": matching.before,
-    }

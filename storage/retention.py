@@ -5,15 +5,14 @@ or was replayed, and ended longer ago than asked. Dead runs (failed, and never r
 with them their events: they wait for somebody.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import DateTime, Double, Integer, Text, Uuid
+from sqlalchemy.types import DateTime, Double, Integer, Uuid
 
+from storage.removing import lock_events, removal, remove_events
 from storage.sql import typed
 
 _ENDED = typed(
@@ -30,41 +29,17 @@ _ENDED = typed(
     most=Integer(),
 )
 
-# Locked before it is looked at: a new run of the event, as a replay makes it, is then either seen by the statement
-# after this one or can't be made any more.
-_LOCK = typed(
+_REMOVE = removal(
     """
-    SELECT e.tenant, e.event_id FROM events e
-    JOIN (SELECT DISTINCT * FROM unnest(:tenants, :event_ids) AS k(tenant, event_id)) k USING (tenant, event_id)
-    ORDER BY e.event_id FOR UPDATE OF e SKIP LOCKED
-    """,
-    tenants=ARRAY(Text),
-    event_ids=ARRAY(Uuid),
-)
-
-_REMOVE = typed(
-    """
-    WITH over AS (
-        SELECT k.tenant, k.event_id FROM unnest(:tenants, :event_ids) AS k(tenant, event_id)
-        WHERE NOT EXISTS (
-            SELECT FROM runs r WHERE r.tenant = k.tenant AND r.event_id = k.event_id
-              AND (r.finished_at IS NULL OR r.finished_at >= now() - make_interval(secs => :age)
-                   OR r.status = 'failed' AND NOT EXISTS (
-                       SELECT FROM runs n
-                       WHERE n.tenant = r.tenant AND n.event_id = r.event_id AND n.replay_of = r.run_id
-                   ))
-        )
-    ), removed AS (
-        DELETE FROM runs r USING over WHERE r.tenant = over.tenant AND r.event_id = over.event_id RETURNING r.tenant
-    ), counted AS (
-        INSERT INTO run_deltas (tenant, removed) SELECT tenant, count(*) FROM removed GROUP BY tenant ORDER BY tenant
-    ), gone AS (
-        DELETE FROM events e USING over WHERE e.tenant = over.tenant AND e.event_id = over.event_id RETURNING e.tenant
+    NOT EXISTS (
+        SELECT FROM runs r WHERE r.tenant = k.tenant AND r.event_id = k.event_id
+          AND (r.finished_at IS NULL OR r.finished_at >= now() - make_interval(secs => :age)
+               OR r.status = 'failed' AND NOT EXISTS (
+                   SELECT FROM runs n
+                   WHERE n.tenant = r.tenant AND n.event_id = r.event_id AND n.replay_of = r.run_id
+               ))
     )
-    SELECT (SELECT count(*) FROM gone) AS events, (SELECT count(*) FROM removed) AS runs
     """,
-    tenants=ARRAY(Text),
-    event_ids=ARRAY(Uuid),
     age=Double(),
 )
 
@@ -112,19 +87,13 @@ async def remove_ended(connection: AsyncConnection, *, age: float, most: int, pl
     ended = (await connection.execute(_ENDED, values)).all()
     if not ended:
         return Removed(events=0, runs=0, place=None)
-    locked = (await connection.execute(_LOCK, _keys([(row.tenant, row.event_id) for row in ended]))).all()
-    removed = (
-        await connection.execute(_REMOVE, {**_keys([(row.tenant, row.event_id) for row in locked]), "age": age})
-    ).one()
+    locked = await lock_events(connection, [(row.tenant, row.event_id) for row in ended])
+    removed = await remove_events(connection, _REMOVE, locked, age=age)
     last = ended[-1]
     more = Place(finished_at=last.finished_at, run_id=last.run_id) if len(ended) == most else None
-    return Removed(events=removed.events, runs=removed.runs, place=more)
+    return Removed(events=removed.events, runs=len(removed.runs), place=more)
 
 
 async def remove_leases(connection: AsyncConnection, *, age: float, most: int) -> int:
     """Remove up to ``most`` leases that ended over ``age`` seconds ago; return how many that were."""
     return (await connection.execute(_LEASES, {"age": age, "most": most})).rowcount
-
-
-def _keys(keys: Sequence[tuple[str, UUID]]) -> dict[str, object]:
-    return {"tenants": [tenant for tenant, _ in keys], "event_ids": [event_id for _, event_id in keys]}

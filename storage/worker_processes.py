@@ -29,7 +29,7 @@ _END = typed(
     """
     UPDATE worker_leases SET ended_at = now()
     WHERE ended_at IS NULL AND starts_with(worker, :prefix) AND worker <> :but
-    RETURNING lease_id
+    RETURNING lease_id, worker
     """,
     prefix=Text(),
     but=Text(),
@@ -57,6 +57,9 @@ async def previous_spans(connection: AsyncConnection, *, tenant: str, run_ids: S
     return {row.run_id: row.span_id for row in rows if row.span_id}
 
 
-async def end_leases_of(connection: AsyncConnection, *, prefix: str, but: str = "") -> list[UUID]:
-    """End all leases of workers whose name begins with ``prefix``, ``but`` of one; free their runs after the commit."""
-    return [row.lease_id for row in await connection.execute(_END, {"prefix": prefix, "but": but})]
+async def end_leases_of(connection: AsyncConnection, *, prefix: str, but: str = "") -> dict[UUID, str]:
+    """End all leases of workers whose name begins with ``prefix``, ``but`` of one; answer with the worker of each.
+
+    Free their runs after the commit.
+    """
+    return {row.lease_id: row.worker for row in await connection.execute(_END, {"prefix": prefix, "but": but})}

@@ -82,6 +82,10 @@ class Client:
         """Replay dead runs, or with ``dry_run`` say which; ``wanted`` is the body of ``POST /runs/replay``."""
         return self._call("POST", "/runs/replay", "matching", json=dict(wanted), timeout=_BULK_SECONDS)
 
+    def purge_dead(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Remove dead runs, or with ``dry_run`` say which; ``wanted`` is the body of ``POST /runs/purge``."""
+        return self._call("POST", "/runs/purge", "matching", json=dict(wanted), timeout=_BULK_SECONDS)
+
     def _pages(self, path: str, *, limit: int, filters: Mapping[str, str | None]) -> Iterator[dict[str, Any]]:
         cursor: str | None = None
         while limit > 0:

@@ -73,7 +73,7 @@ class Backstop:
             async with database.transaction(within=_STEP_SECONDS) as connection:
                 ended = await end_leases_of(connection, prefix=self._prefix)
             async with database.transaction(within=_STEP_SECONDS) as connection:
-                freed = await leases.free_runs(connection, ended, died=False) if ended else []
+                freed = await leases.free_runs(connection, list(ended), died=False) if ended else []
                 if freed:
                     await wake.notify(connection)
         finally:

@@ -3,16 +3,31 @@ import signal
 from contextlib import suppress
 from typing import Any, Final
 
+from storage.deaths import Death
+from worker.deaths import Deaths, OutOfMemory
+
 STOP_CHILD: Final = signal.SIGURG
 """Tells a child to stop. billiard puts its own handler on SIGTERM after every hook, one that loses the message under
 way; SIGURG it leaves alone, and a child that has no handler yet ignores it."""
 
 
+_LOOK_SECONDS: Final = 5.0
+
+
 class Children:
-    """The prefork children of Celery's main process."""
+    """The prefork children of Celery's main process, and how those died that are no more."""
 
     def __init__(self, worker: Any) -> None:
         self._worker = worker
+        memory = OutOfMemory()
+        self._deaths = Deaths(memory)
+        self._watch(worker.pool._pool)  # noqa: SLF001 - Celery shows the exit status of a child nowhere else
+        worker.timer.call_repeatedly(_LOOK_SECONDS, memory.look)
+
+    @property
+    def deaths(self) -> dict[int, Death]:
+        """How children died, by pid; a new one is forked after the end of who had its place was noted."""
+        return self._deaths.by_pid
 
     def tell_to_stop(self) -> None:
         """Let each child begin its stop; told twice, it hurries. For signal handlers."""
@@ -23,6 +38,15 @@ class Children:
         for pid in self._send(signal.SIGKILL):
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
+
+    def _watch(self, pool: Any) -> None:
+        flush = pool.process_flush_queues
+
+        def note_and_flush(process: Any) -> None:
+            self._deaths.note(process.pid, process.exitcode)
+            flush(process)
+
+        pool.process_flush_queues = note_and_flush
 
     def _send(self, number: signal.Signals) -> list[int]:
         pool = getattr(getattr(self._worker.pool, "_pool", None), "_pool", None) or ()

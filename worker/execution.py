@@ -7,7 +7,7 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, get_current_span
 
-from events import Cancelled, ErrorInfo, Failed, FailureKind, Outcome, QueueReason, RunStatus
+from events import Cancelled, ErrorInfo, Failed, FailureKind, Outcome, QueueReason, Retry, RunStatus
 from observability.logs import bind, get_logger
 from observability.metrics import Metrics, RunOutcome
 from observability.tracing import (
@@ -22,7 +22,7 @@ from observability.tracing import (
     traceparent_of,
 )
 from pipelines import Pipeline, execute
-from storage.outcomes import NodeWrite
+from storage.outcomes import Moved, NodeWrite
 from worker.held import Claimed
 from worker.journal import RunJournal
 from worker.message import Message
@@ -53,7 +53,7 @@ class Execution:
                     await self._defer(claimed, pipeline)
                     return
                 outcome, nodes = await self._execute(claimed, pipeline, journal)
-                age = await self._writes.finish(finish_of(run, outcome, nodes))
+                moved = await self._writes.finish(finish_of(run, outcome, nodes))
             except StaleAttempt:
                 self._metrics.stale_writes.labels().inc()
                 set_outcome(span, "stale")
@@ -62,14 +62,19 @@ class Execution:
                 _log.info("run ended", outcome="given_back", duration=_since(began))
                 raise
             else:
-                self._tell(claimed, outcome, span, began=began, age=age)
+                self._tell(claimed, _stood(outcome, moved), span, began=began, age=moved.age)
 
     async def _execute(
         self, claimed: Claimed, pipeline: Pipeline[Any], journal: RunJournal
     ) -> tuple[Outcome, tuple[NodeWrite, ...]]:
         run = claimed.run
         context = pipeline.context(
-            run.event, run_id=run.run_id, attempt=run.attempt, errors_by_node=claimed.errors_by_node, done=claimed.done
+            run.event,
+            run_id=run.run_id,
+            attempt=run.attempt,
+            errors_by_node=claimed.errors_by_node,
+            done=claimed.done,
+            age=run.age,
         )
         try:
             with claimed.cancellation.heard_by(context):
@@ -146,6 +151,15 @@ def _previous(claimed: Claimed) -> str | None:
     if not (trace_id and claimed.previous_span_id and own):
         return None
     return f"00-{trace_id}-{claimed.previous_span_id}-{own[-2:]}"
+
+
+def _stood(outcome: Outcome, moved: Moved) -> Outcome:
+    """Return what a run came to as it was written, which PostgreSQL decides."""
+    if isinstance(outcome, Retry) and moved.status is RunStatus.CANCELLED:
+        return Cancelled(reason="")
+    if moved.status is RunStatus.FAILED and not isinstance(outcome, Failed):
+        return Failed(kind=FailureKind.INVALID_OUTPUT, error=_info(ValueRefused()))
+    return outcome
 
 
 def _info(error: Exception) -> ErrorInfo:

@@ -1,15 +1,22 @@
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import uuid4
+
+from storage.deaths import Death
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seat:
-    """The name of a process that has runs, and the ``prefix`` of all that were in its place before it."""
+    """The name of a process that has runs, and the ``prefix`` of all that were in its place before it.
+
+    ``deaths``: how those died whose end was seen, by name.
+    """
 
     name: str
     prefix: str | None = None
+    deaths: Mapping[str, Death] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +36,14 @@ class Boot:
         """The seat of a worker without children; nobody had it before."""
         return Seat(name=self.name)
 
-    def child(self, index: int) -> Seat:
-        """Return the seat of a prefork child that has begun just now."""
+    def child(self, index: int, deaths: Mapping[int, Death]) -> Seat:
+        """Return the seat of a prefork child that has begun just now; ``deaths`` are those before it, by pid."""
         prefix = f"{self.name}/{index}."
-        return Seat(name=f"{prefix}{os.getpid()}", prefix=prefix)
+        return Seat(
+            name=f"{prefix}{os.getpid()}",
+            prefix=prefix,
+            deaths={f"{prefix}{pid}": death for pid, death in deaths.items()},
+        )
 
 
 def node_name() -> str:

@@ -23,10 +23,10 @@ class LeaseKeeper:
     A lease counts from the moment its last successful renewal was *asked for*, which is never later than when
     PostgreSQL counts it from. A tenth of it before it could end there it is given up here: ``on_lost`` is called in
     the loop and must stop what runs under it. As soon as PostgreSQL answers, ``hand_back`` gets the id, to return
-    those runs, and a new lease is opened.
+    those runs, and a new lease is opened. ``on_refused`` is told of a renewal that came after the lease's end.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it tells its owner
         self,
         database: Database,
         *,
@@ -35,6 +35,7 @@ class LeaseKeeper:
         cell: bool = False,
         on_lost: Callable[[], None],
         hand_back: Callable[[UUID], Awaitable[None]],
+        on_refused: Callable[[], object],
     ) -> None:
         self._database = database
         self._worker = worker
@@ -42,6 +43,7 @@ class LeaseKeeper:
         self._cell = cell
         self._on_lost = on_lost
         self._hand_back = hand_back
+        self._on_refused = on_refused
         self._lease_id: UUID | None = None
         self._held = asyncio.Event()
         self._lost = asyncio.Event()
@@ -114,6 +116,7 @@ class LeaseKeeper:
                 wait = self._pause
                 continue
             if not kept:
+                self._on_refused()
                 self._give_up("it was ended by a rescuer")
             elif self._lease_id is not None:
                 self._count_from(asked)

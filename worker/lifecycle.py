@@ -108,10 +108,11 @@ class Lifecycle:
         if self._registry is None:
             return
         index = int(getattr(current_process(), "index", 0))
+        deaths = self._children.deaths if self._children else {}
         self._children = self._backstop = None
         self._process = self._new_process()
         port = child_metrics_port(self._settings, index)
-        start_child(self._process, seat=self._boot.child(index), metrics_port=port)
+        start_child(self._process, seat=self._boot.child(index, deaths), metrics_port=port)
         signal.signal(STOP_CHILD, self._on_child_signal)
 
     def _on_child_signal(self, _number: int, _frame: object) -> None:

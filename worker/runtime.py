@@ -7,7 +7,7 @@ from typing import Any, Final
 from observability.logs import get_logger
 from observability.metrics import Metrics, SlotState
 from pipelines import PipelineRegistry
-from settings import Settings
+from settings import Settings, WorkerSettings
 from storage.engine import DatabaseUnavailable
 from storage.leases import Cell
 from worker.cancelling import Cancelling
@@ -45,7 +45,8 @@ class WorkerRuntime:
         self._registry = registry
         self._seat = seat
         self._metrics = metrics
-        self._loop = LoopThread(threads=settings.worker.slots, blocked_limit=settings.worker.blocked_limit)
+        self._blocked_limit = _blocked_limit(settings.worker)
+        self._loop = LoopThread(threads=settings.worker.slots, blocked_limit=self._blocked_limit)
         self._stopping: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
         self._stopped = threading.Event()
@@ -95,6 +96,7 @@ class WorkerRuntime:
             cell=worker.cell,
             on_lost=self._held.cancel,
             hand_back=self._giving_back.lease,
+            on_refused=self._metrics.stale_writes.labels().inc,
         )
         self._writes = Writes(self._database)
         self._processing = Processing(
@@ -107,9 +109,7 @@ class WorkerRuntime:
             acknowledge_after=worker.acknowledge_after,
         )
         self._loop.arm()
-        self._watchdog = Watchdog(
-            after=worker.blocked_limit * _NOTICE, limit=worker.blocked_limit, metrics=self._metrics
-        )
+        self._watchdog = Watchdog(after=self._blocked_limit * _NOTICE, limit=self._blocked_limit, metrics=self._metrics)
         self._watchdog.start()
         self._writes.start()
         self._keeper.start()
@@ -119,7 +119,7 @@ class WorkerRuntime:
         self._burying = asyncio.get_running_loop().create_task(self._bury(), name="predecessors")
 
     async def _bury(self) -> None:
-        cell = Cell(queue=self._settings.cell_queue, deaths=self._settings.cell_deaths)
+        cell = Cell.of(self._settings)
         try:
             await bury_predecessors(self._seat, database=self._database, cell=cell, metrics=self._metrics)
         except Exception:  # noqa: BLE001 - what it leaves ends with its lease
@@ -203,6 +203,11 @@ class WorkerRuntime:
         await self._writes.close()
         await self._database.close()
         await self._lease_database.close()
+
+
+def _blocked_limit(worker: WorkerSettings) -> float:
+    """Return how long the loop may be blocked: in the cell no longer than the lease, since its one run is lost then."""
+    return min(worker.blocked_limit, worker.lease) if worker.cell else worker.blocked_limit
 
 
 async def _all_ended(held: HeldRuns) -> None:

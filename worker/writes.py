@@ -8,7 +8,7 @@ from events import AttemptOutcome, FailureKind, Permanent, RunStatus, Transient
 from observability.logs import get_logger
 from storage.batching import Batcher
 from storage.engine import refused_state
-from storage.outcomes import Finish, NodeWrite, finish_runs, write_nodes
+from storage.outcomes import Finish, Moved, NodeWrite, finish_runs, write_nodes
 from worker.database import Database
 
 ItemT = TypeVar("ItemT")
@@ -36,7 +36,7 @@ class Writes:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._finishes: Batcher[Finish, float | None] = Batcher(
+        self._finishes: Batcher[Finish, Moved | None] = Batcher(
             self._write_finishes, max_items=_MOST, max_waiting=_MOST_WAITING, writers=_WRITERS
         )
         self._checkpoints: Batcher[tuple[NodeWrite, ...], bool] = Batcher(
@@ -72,11 +72,11 @@ class Writes:
                     raise StaleAttempt
                 return
 
-    async def finish(self, finish: Finish) -> float:
+    async def finish(self, finish: Finish) -> Moved:
         """Commit the end of an attempt; waits for PostgreSQL as long as it takes.
 
-        What PostgreSQL refuses to store ends the run as failed, so that it is seen and not tried for ever. Returns the
-        run's age in seconds.
+        What PostgreSQL refuses to store ends the run as failed, so that it is seen and not tried for ever. Returns
+        where the run went.
 
         Raises:
             StaleAttempt: the run is no longer this attempt's.
@@ -84,7 +84,7 @@ class Writes:
         """
         while True:
             try:
-                age = await self._finishes.submit(finish)
+                moved = await self._finishes.submit(finish)
             except Exception as error:  # noqa: BLE001 - a run that can't be ended would be held for ever
                 if refused_state(error) is None:
                     await _pause_after(error)
@@ -92,15 +92,15 @@ class Writes:
                     _log.exception("PostgreSQL refused what a run came to", run_id=str(finish.run_id))
                     finish = _refused(finish)
             else:
-                if age is None:
+                if moved is None:
                     raise StaleAttempt
-                return age
+                return moved
 
-    async def _write_finishes(self, finishes: Sequence[Finish]) -> Sequence[float | BaseException | None]:
-        async def write(part: Sequence[Finish]) -> list[float | None]:
+    async def _write_finishes(self, finishes: Sequence[Finish]) -> Sequence[Moved | BaseException | None]:
+        async def write(part: Sequence[Finish]) -> list[Moved | None]:
             async with self._database.transaction() as connection:
-                ages = await finish_runs(connection, part)
-            return [ages.get((finish.run_id, finish.attempt)) for finish in part]
+                moved = await finish_runs(connection, part)
+            return [moved.get((finish.run_id, finish.attempt)) for finish in part]
 
         return await _split_refused(finishes, write)
 

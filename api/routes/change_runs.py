@@ -1,4 +1,4 @@
-"""What operators do to runs: cancel and replay. Each is safe to ask for again when an answer was lost."""
+"""What operators do to runs: cancel, replay and purge. Each is safe to ask for again when an answer was lost."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -7,11 +7,14 @@ from uuid import UUID
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 
+from api.dead import Purger
 from api.options import options_body, read_options
 from api.problems import Problem, ProblemType
 from api.replaying import Replayer
 from api.routes.documents import problems
 from api.run_schemas import (
+    BulkPurge,
+    BulkPurged,
     BulkReplay,
     BulkReplayed,
     CancelledRun,
@@ -43,7 +46,7 @@ _log = get_logger(__name__)
 
 
 def register(app: FastAPI) -> None:
-    """Add ``POST /runs/{run_id}/cancel``, ``…/replay``, ``/events/{event_id}/replay`` and ``/runs/replay``."""
+    """Add ``POST /runs/{run_id}/cancel``, ``…/replay``, ``/events/{event_id}/replay``, and those for dead runs."""
     _add(
         app,
         "/runs/{run_id}/cancel",
@@ -98,6 +101,19 @@ def register(app: FastAPI) -> None:
         ),
         responses={_DONE: {"model": BulkReplayed}, **problems(*_BODY)},
     )
+    _add(
+        app,
+        "/runs/purge",
+        post_purge_dead,
+        operation_id="purgeDeadRuns",
+        summary="Remove dead runs with their events",
+        openapi_extra=options_body(
+            BulkPurge,
+            look_first={"pipeline": "issue_triage", "before": "2026-01-01T00:00:00Z", "dry_run": True},
+            remove={"pipeline": "issue_triage", "before": "2026-01-01T00:00:00Z", "dry_run": False},
+        ),
+        responses={_DONE: {"model": BulkPurged}, **problems(*_BODY)},
+    )
 
 
 def _add(app: FastAPI, path: str, endpoint: Callable[..., Awaitable[Response]], **options: Any) -> None:
@@ -146,6 +162,15 @@ async def post_replay_dead(request: Request) -> Response:
     """Replay dead runs that match, in batches; ``dry_run`` says how many there are, and which come first."""
     options = await read_options(request, BulkReplay)
     return _answer(await _replayer(request).dead(options), _DONE)
+
+
+async def post_purge_dead(request: Request) -> Response:
+    """Remove dead runs that match, with their events, in batches; with ``dry_run`` say how many, and which come first.
+
+    An event goes as a whole or stays: it stays while another of its runs is open, or dead and not meant.
+    """
+    options = await read_options(request, BulkPurge)
+    return _answer(await Purger(services_of(request), tenant=tenant_of(request)).dead(options), _DONE)
 
 
 def _replayer(request: Request) -> Replayer:

@@ -118,7 +118,7 @@ class Metrics:
     )
     stale_writes = Counter(
         "throughline_stale_writes_total",
-        "Writes refused because the run's attempt had passed to another worker.",
+        "Checkpoints, finishes and renewals refused because the run or the lease was no longer the worker's.",
         no_labels,
     )
     loop_blocked = Counter(

@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api.run_schemas import BulkReplayed, CancelledRun, ReplayedEvent, ReplayedRun, RunDetail, RunPage
+from api.run_schemas import BulkPurged, BulkReplayed, CancelledRun, ReplayedEvent, ReplayedRun, RunDetail, RunPage
 from events import AttemptOutcome, FailureKind, NodeStatus, RunStatus, new_id
 from observability.tracing import configure_tracing
 from settings import DatabaseSettings, TelemetrySettings
@@ -240,6 +240,29 @@ async def test_dead_runs_are_looked_at_first_and_then_replayed_up_to_a_limit(
     assert (await api.post("/runs/replay", json={})).json()["replayed"] == 0
 
 
+async def test_dead_runs_are_looked_at_first_and_then_purged_with_their_events(
+    api: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    events = [await failed(api, engine) for _ in range(3)]
+    dead = [event["runs"][0]["run_id"] for event in events]
+    alive = await sent(api)
+    wanted = {"pipeline": "audit", "type": ANY["type"], "failure_kind": "error"}
+    look = await api.post("/runs/purge", json=wanted | {"dry_run": True})
+    found = BulkPurged.model_validate_json(look.content)
+    assert (look.status_code, found.matching, found.purged, found.kept) == (200, 3, 0, 0)
+    assert [str(run_id) for run_id in found.sample] == dead
+    assert (await api.get(f"/events/{events[0]['event_id']}")).status_code == 200
+
+    done = (await api.post("/runs/purge", json=wanted | {"limit": 2, "dry_run": False})).json()
+    assert (done["matching"], done["purged"], done["events"], done["runs"]) == (3, 2, 2, 2)
+    assert done["sample"] == dead[:2]
+    assert [(await api.get(f"/events/{event['event_id']}")).status_code for event in events] == [404, 404, 200]
+    gone = {"pipeline": "gone", "dry_run": False}
+    assert (await api.post("/runs/purge", json=gone)).json()["matching"] == 0
+    assert (await api.post("/runs/purge", json={"dry_run": False})).json()["purged"] == 1
+    assert await status_of(api, alive) == "queued"
+
+
 async def test_runs_are_listed_in_pages(api: httpx.AsyncClient) -> None:
     made = [(await sent(api))["runs"][0]["run_id"] for _ in range(5)]
     seen: list[str] = []
@@ -264,6 +287,9 @@ async def test_runs_are_listed_in_pages(api: httpx.AsyncClient) -> None:
         ("POST", f"/runs/{NOBODY}/cancel", b"{", 400, "malformed-json"),
         ("POST", f"/runs/{NOBODY}/replay", None, 404, "run-not-found"),
         ("POST", f"/events/{NOBODY}/replay", None, 404, "event-not-found"),
+        ("POST", "/runs/purge", None, 422, "invalid-request"),
+        ("POST", "/runs/purge", b"{}", 422, "invalid-request"),
+        ("POST", "/runs/purge", b'{"dry_run": 1}', 422, "invalid-request"),
         ("POST", "/runs/replay", b'{"limit": 0}', 422, "invalid-request"),
         ("POST", "/runs/replay", b'{"after": "yesterday"}', 422, "invalid-request"),
         ("POST", "/runs/replay", b'{"pipeline": "none"}', 422, "invalid-request"),

@@ -1,5 +1,7 @@
 import asyncio
 import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -210,6 +212,30 @@ async def test_the_command_says_clean_or_the_ids_and_ends_with_a_code_to_match(
     answer = json.loads(said)
     assert (code, answer["clean"]) == (1, False)
     assert {check["check"]: check["ids"] for check in answer["checks"]}["attempt_gaps"] == [names["running"]]
+
+
+@pytest.mark.parametrize("what", ["empty", "older", "away"])
+async def test_a_database_that_cannot_be_looked_at_is_not_taken_for_one_with_faults(
+    empty_database_url: str, database_url: str, engine: AsyncEngine, what: str
+) -> None:
+    """1 would say that something was found."""
+    if what == "older":
+        await execute(engine, "ALTER TABLE runs DROP COLUMN replay_of CASCADE")
+    urls = {"empty": empty_database_url, "older": database_url, "away": "postgresql://nobody:none@127.0.0.1:1/none"}
+    url = urls[what]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "throughline",
+        "audit",
+        env=os.environ | {"THROUGHLINE_DATABASE_URL": url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await process.communicate()
+    assert process.returncode == 2
+    assert b"Traceback" not in said
+    assert len(said.splitlines()) == 1
 
 
 async def test_an_audit_writes_nothing_and_a_check_that_takes_too_long_is_ended(

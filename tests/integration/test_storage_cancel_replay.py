@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from events import AttemptOutcome, EventStatus, FailureKind, NodeStatus, QueueReason, RunStatus, new_id
 from settings import DatabaseSettings
 from storage import accounting, cancels, claims, due, ingest, leases, outcomes, queries, replays, runs
+from storage.dead import DeadFilter
 from storage.engine import create_engine, transaction
 from storage.records import ClaimedRun, NewEvent, NewRun, NodeResult, RunRecord, status_of
 
@@ -136,7 +137,7 @@ async def replay(engine: AsyncEngine, *origins: UUID, begin: replays.From | None
 
 
 async def replay_dead(engine: AsyncEngine, *, most: int = 100) -> dict[UUID, UUID]:
-    matching = replays.DeadFilter(pipelines=PIPELINES)
+    matching = DeadFilter(pipelines=PIPELINES)
     async with transaction(engine) as connection:
         dead = await replays.take_dead(connection, tenant=TENANT, matching=matching, most=most)
         asked = [
@@ -169,6 +170,31 @@ async def test_a_queued_run_ends_at_once_and_is_never_claimed(engine: AsyncEngin
     run = await read(engine, run_id)
     assert (run.status, run.reason, run.cancel_reason) == (RunStatus.CANCELLED, None, "enough")
     assert run.finished_at is not None
+    await balanced(engine)
+
+
+@pytest.mark.parametrize("what", ["retry", "isolated"])
+async def test_a_run_that_waits_for_another_try_or_the_cell_ends_at_once(engine: AsyncEngine, what: str) -> None:
+    [event] = await store(engine)
+    run_id = event.runs[0].run_id
+    if what == "retry":
+        [claimed] = await claim(engine, await lease(engine), run_id)
+        assert await finish(engine, claimed, RunStatus.QUEUED)
+    else:
+        for _ in range(leases.FREE_DEATHS):
+            holder = await lease(engine)
+            await claim(engine, holder, run_id)
+            async with transaction(engine) as connection:
+                await leases.end_lease(connection, holder)
+            async with transaction(engine) as connection:
+                await leases.free_runs(connection, [holder], died=True)
+    waiting = await read(engine, run_id)
+    assert (waiting.status, waiting.reason) == (RunStatus.QUEUED, what)
+    assert await cancel(engine, run_id) == {run_id: RunStatus.CANCELLED}
+    async with transaction(engine) as connection:
+        for queue in ("default", "cell"):
+            _, taken = await due.take_due(connection, queue, most=9, lease=9.0)
+            assert taken == []
     await balanced(engine)
 
 
@@ -308,17 +334,17 @@ async def test_replays_that_race_make_one_run_of_each(engine: AsyncEngine) -> No
 
 async def test_dead_runs_are_counted_and_taken_in_batches_until_none_is_left(engine: AsyncEngine) -> None:
     origins = [await failed_run(engine) for _ in range(5)]
-    matching = replays.DeadFilter(pipelines=PIPELINES, failure_kind=FailureKind.ERROR, type="t")
+    matching = DeadFilter(pipelines=PIPELINES, failure_kind=FailureKind.ERROR, type="t")
     async with engine.connect() as connection:
         assert await replays.count_dead(connection, tenant=TENANT, matching=matching) == 5
         sample = await replays.sample_dead(connection, tenant=TENANT, matching=matching, most=2)
         assert [run.run_id for run in sample] == sorted(origins)[:2]
         for changed in (
-            replays.DeadFilter(pipelines=("p1",)),
-            replays.DeadFilter(pipelines=PIPELINES, type="u"),
-            replays.DeadFilter(pipelines=PIPELINES, failure_kind=FailureKind.TIMEOUT),
-            replays.DeadFilter(pipelines=PIPELINES, after=datetime(2100, 1, 1, tzinfo=UTC)),
-            replays.DeadFilter(pipelines=PIPELINES, before=datetime(2000, 1, 1, tzinfo=UTC)),
+            DeadFilter(pipelines=("p1",)),
+            DeadFilter(pipelines=PIPELINES, type="u"),
+            DeadFilter(pipelines=PIPELINES, failure_kind=FailureKind.TIMEOUT),
+            DeadFilter(pipelines=PIPELINES, after=datetime(2100, 1, 1, tzinfo=UTC)),
+            DeadFilter(pipelines=PIPELINES, before=datetime(2000, 1, 1, tzinfo=UTC)),
         ):
             assert await replays.count_dead(connection, tenant=TENANT, matching=changed) == 0
         assert (await due.standing_counts(connection))[0] == 5

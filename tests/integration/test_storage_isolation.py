@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from events import AttemptOutcome, FailureKind, QueueReason, RunStatus, new_id
 from storage import leases, outcomes
+from storage.deaths import UNSEEN, Death, explain_deaths
 from storage.engine import transaction
 from storage.leases import Cell, FreedRun
 from tests.support.relaying import TENANT, World
@@ -27,18 +28,32 @@ async def lease(world: World, *, cell: bool) -> UUID:
     return lease_id
 
 
-async def free(world: World, lease_id: UUID, *, died: bool = True, cell: Cell | None = None) -> list[FreedRun]:
+SEGFAULT = Death(how="was killed by SIGSEGV", own=True)
+KILLED = Death(how="was killed by SIGKILL")
+
+
+async def free(
+    world: World, lease_id: UUID, *, died: bool = True, death: Death = SEGFAULT, cell: Cell | None = None
+) -> list[FreedRun]:
     async with transaction(world.engine) as connection:
         await leases.end_lease(connection, lease_id)
     async with transaction(world.engine) as connection:
-        return await leases.free_runs(connection, [lease_id], died=died, cell=cell)
+        return await leases.free_runs(connection, [lease_id], died=died, death=death, cell=cell)
 
 
-async def lose(world: World, run_ids: Sequence[UUID], *, cell: bool = False) -> list[FreedRun]:
+async def lose(world: World, run_ids: Sequence[UUID], *, cell: bool = False, death: Death = SEGFAULT) -> list[FreedRun]:
     """Claim runs under a lease of its own and lose them with their process."""
     holder = await lease(world, cell=cell)
     assert len(await world.claim(holder, run_ids)) == len(run_ids)
-    return await free(world, holder)
+    return await free(world, holder, death=death)
+
+
+async def isolate(world: World) -> UUID:
+    """Store a run and lose it until it is in the cell."""
+    (run_id,) = await world.store()
+    await lose(world, [run_id])
+    await lose(world, [run_id])
+    return run_id
 
 
 async def row(world: World, run_id: UUID) -> Any:
@@ -97,11 +112,63 @@ async def test_only_deaths_in_the_cell_poison(world: World) -> None:
     assert run.finished_at is not None
     assert run.error["type"] == "Poisoned"
     assert run.error["message"] == (
-        "its worker process died under it 4 times, 2 of them while it ran alone in the cell; last worker: worker:7"
+        "its worker process died under it 4 times, 2 of them while it ran alone in the cell; "
+        "the last, worker:7, was killed by SIGSEGV"
     )
     assert await final_count(world) == 1
     ended = "SELECT count(*) FROM attempts WHERE outcome = :lost AND finished_at IS NOT NULL"
     assert await world.value(ended, lost=AttemptOutcome.LOST.value) == 4
+
+
+@pytest.mark.parametrize("death", [KILLED, UNSEEN])
+async def test_deaths_from_outside_in_the_cell_do_not_poison(world: World, death: Death) -> None:
+    run_id = await isolate(world)
+    for _ in range(9):
+        (freed,) = await lose(world, [run_id], cell=True, death=death)
+        assert not freed.poisoned
+    run = await row(world, run_id)
+    assert (run.status, run.queue, run.deaths, run.cell_deaths) == ("queued", "cell", 11, 0)
+
+
+async def test_a_run_that_nobody_can_explain_does_not_kill_for_ever(world: World) -> None:
+    run_id = await isolate(world)
+    for _ in range(9):
+        await lose(world, [run_id], cell=True, death=KILLED)
+    (freed,) = await lose(world, [run_id], cell=True, death=UNSEEN)
+    run = await row(world, run_id)
+    assert freed.poisoned
+    assert (run.failure_kind, run.deaths, run.cell_deaths) == (FailureKind.POISONED, 12, 0)
+    assert run.error["message"].endswith(f"the last, worker:7, {UNSEEN.how}")
+
+
+async def test_attempts_tell_how_their_process_died(world: World) -> None:
+    (run_id,) = await world.store()
+    for death in (SEGFAULT, UNSEEN):
+        await lose(world, [run_id], death=death)
+    async with world.engine.connect() as connection:
+        told = (await connection.execute(text("SELECT error FROM attempts ORDER BY attempt"))).scalars().all()
+    assert told == [
+        {"type": "ProcessDied", "message": "its process was killed by SIGSEGV"},
+        {"type": "Unexplained", "message": f"its process {UNSEEN.how}"},
+    ]
+
+
+@pytest.mark.parametrize("claimed_again", [False, True])
+@pytest.mark.parametrize("death", [SEGFAULT, KILLED])
+async def test_a_death_that_a_relay_has_missed_is_told_once(world: World, death: Death, claimed_again: bool) -> None:
+    """A cell whose loop was blocked beyond its lease ends after the relay has taken its run."""
+    run_id = await isolate(world)
+    await lose(world, [run_id], cell=True, death=UNSEEN)
+    if claimed_again:
+        await world.claim(await lease(world, cell=True), [run_id])
+    told = []
+    for deaths in ({"worker:8": SEGFAULT}, {"worker:7": death}, {"worker:7": SEGFAULT}):
+        async with transaction(world.engine) as connection:
+            told.append(await explain_deaths(connection, deaths))
+    assert told == [0, 1, 0]
+    assert (await row(world, run_id)).cell_deaths == int(death.own)
+    how = "SELECT error->>'message' FROM attempts WHERE attempt = 3"
+    assert await world.value(how) == f"its process {death.how}"
 
 
 async def test_the_number_of_deaths_and_the_queue_are_the_operators(world: World) -> None:

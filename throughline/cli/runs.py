@@ -8,7 +8,7 @@ from rich.table import Table
 from throughline.cli.events import AsJson, Url, client_of
 from throughline.cli.output import console, styled
 
-app = typer.Typer(help="Find runs, cancel them, replay them.", no_args_is_help=True)
+app = typer.Typer(help="Find runs, cancel, replay or purge them.", no_args_is_help=True)
 
 RunId = Annotated[str, typer.Argument(help="The run's id.")]
 _KIND_HELP = "error, timeout, invalid_output, invalid_event or poisoned."
@@ -117,6 +117,31 @@ def replay(  # noqa: PLR0913 - one run, or each filter of the API
             _say_dead(client.replay_dead(wanted | {"limit": limit, "dry_run": dry_run}), limit=limit)
 
 
+@app.command()
+def purge(  # noqa: PLR0913 - each filter of the API
+    *,
+    dead: Annotated[bool, typer.Option("--dead", help="All failed runs that match and nobody has replayed.")] = False,
+    pipeline: Annotated[str | None, typer.Option(help="Runs of this pipeline.")] = None,
+    kind: Annotated[str | None, typer.Option("--type", help="Runs for events of this type.")] = None,
+    failure_kind: Annotated[str | None, typer.Option(help=_KIND_HELP)] = None,
+    after: Annotated[str | None, typer.Option(help="Failed at or after (RFC 3339).")] = None,
+    before: Annotated[str | None, typer.Option(help="Failed before (RFC 3339).")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, at most.")] = 1000,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would be, do nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it.")] = False,
+    url: Url = None,
+) -> None:
+    """Remove dead runs for good, with their events (say --dry-run first, then --yes)."""
+    if not dead:
+        raise typer.BadParameter("only dead runs can be purged: give --dead")
+    if dry_run == yes:
+        raise typer.BadParameter("give --dry-run, which says what it would remove, or --yes, which does it")
+    filters = {"pipeline": pipeline, "type": kind, "failure_kind": failure_kind, "after": after, "before": before}
+    wanted: dict[str, Any] = {key: value for key, value in filters.items() if value}
+    with client_of(url) as client:
+        _say_purged(client.purge_dead(wanted | {"limit": limit, "dry_run": dry_run}), limit=limit)
+
+
 def replay_event(event_id: Annotated[str, typer.Argument(help="The event's id.")], *, url: Url = None) -> None:
     """Replay an event: a new run for each pipeline that takes its type now."""
     with client_of(url) as client:
@@ -133,12 +158,30 @@ def _say_dead(answer: dict[str, Any], *, limit: int) -> None:
     would = min(answer["matching"], limit)
     counts = f"{would} would be replayed" if answer["dry_run"] else f"{answer['replayed']} replayed"
     console.print(f"{answer['matching']} dead runs match, {counts}")
-    for run_id in answer["sample"]:
+    _say_sample(answer["sample"], of=would if answer["dry_run"] else answer["replayed"])
+
+
+def _say_purged(answer: dict[str, Any], *, limit: int) -> None:
+    would = min(answer["matching"] - answer["kept"], limit)
+    counts = f"{would} would be removed" if answer["dry_run"] else f"{answer['purged']} removed"
+    console.print(f"{answer['matching']} dead runs match, {counts}")
+    if answer["kept"]:
+        console.print(f"{answer['kept']} stay with their event: another run of it is open, or dead and does not match")
+    if not answer["dry_run"]:
+        console.print(f"{answer['events']} events went, with {answer['runs']} runs in all")
+    _say_sample(answer["sample"], of=answer["matching"] if answer["dry_run"] else answer["purged"])
+
+
+def _say_sample(sample: list[str], *, of: int) -> None:
+    for run_id in sample:
         console.print(f"  {run_id}")
-    if len(answer["sample"]) < (would if answer["dry_run"] else answer["replayed"]):
+    if len(sample) < of:
         console.print("  …")
 
 
 def _error(run: dict[str, Any]) -> str:
     error = run["error"]
-    return f"{error.get('type')}: {error.get('message')}"[:60] if error else ""
+    if not error:
+        return ""
+    where = f"{error['node']}: " if error.get("node") else ""
+    return f"{where}{error.get('type')}: {error.get('message')}"[:80]

@@ -52,7 +52,7 @@ class Relay:
         self._rescue = Rescue(
             database=self._database,
             lease=settings.worker.lease,
-            cell=Cell(queue=settings.worker.cell_queue, deaths=settings.worker.cell_deaths),
+            cell=Cell.of(settings.worker),
             interval=settings.relay.poll_interval,
             metrics=metrics,
         )

@@ -77,12 +77,12 @@ def test_dead_runs_are_the_failed_ones_that_nobody_has_replayed(api: _Api) -> No
         "status": "failed",
         "attempt": 3,
         "finished_at": "2026-11-24T01:00:00Z",
-        "error": {"type": "Boom", "message": "[no]"},
+        "error": {"type": "Boom", "message": "[no]", "node": "n"},
     }
     api.answers["/runs"] = (200, {"items": [run], "next_cursor": None})
     output = said(api, "runs", "list", "--dead", "--pipeline", "p", "--limit", "5")
     assert RUN in output
-    assert "Boom: [no]" in output
+    assert "n: Boom: [no]" in output
     assert api.asked == [("GET", "/runs?pipeline=p&status=failed&replayed=false&limit=5", None)]
 
 
@@ -118,6 +118,25 @@ def test_dead_runs_are_replayed_after_a_look_or_a_yes_alone(api: _Api) -> None:
     assert [body for _, _, body in api.asked] == [
         {"limit": 2, "dry_run": True},
         {"failure_kind": "timeout", "limit": 1000, "dry_run": False},
+    ]
+
+
+def test_dead_runs_are_purged_after_a_look_or_a_yes_alone(api: _Api) -> None:
+    answer = {"dry_run": True, "matching": 3, "purged": 0, "kept": 1, "events": 0, "runs": 0, "sample": [RUN]}
+    api.answers["/runs/purge"] = (200, answer)
+    for arguments in (["--dead"], ["--yes"], ["--dead", "--yes", "--dry-run"]):
+        said(api, "runs", "purge", *arguments, code=2)
+    assert api.asked == []
+    look = said(api, "runs", "purge", "--dead", "--dry-run")
+    assert "3 dead runs match, 2 would be removed" in look
+    assert "1 stay with their event" in look
+    api.answers["/runs/purge"] = (200, answer | {"dry_run": False, "purged": 2, "events": 2, "runs": 5})
+    done = said(api, "runs", "purge", "--dead", "--yes", "--failure-kind", "timeout", "--limit", "7")
+    assert "2 removed" in done
+    assert "2 events went, with 5 runs in all" in done
+    assert [body for _, _, body in api.asked] == [
+        {"limit": 1000, "dry_run": True},
+        {"failure_kind": "timeout", "limit": 7, "dry_run": False},
     ]
 
 

@@ -48,6 +48,7 @@ class _World:
         self.leases = leases
         self.lost: list[float] = []
         self.handed_back: list[UUID] = []
+        self.refused: list[None] = []
         database: Any = _Database()
         self.keeper = LeaseKeeper(
             database,
@@ -55,6 +56,7 @@ class _World:
             seconds=SECONDS,
             on_lost=lambda: self.lost.append(asyncio.get_running_loop().time()),
             hand_back=self._hand_back,
+            on_refused=lambda: self.refused.append(None),
         )
 
     async def _hand_back(self, lease_id: UUID) -> None:
@@ -101,11 +103,12 @@ async def test_gives_up_before_the_lease_can_have_ended_and_opens_a_new_one_when
     assert world.handed_back == [first]
 
 
-async def test_lease_that_a_rescuer_ended_is_lost_at_the_next_renewal(world: _World) -> None:
+async def test_lease_that_a_rescuer_ended_is_lost_at_the_next_renewal_which_is_counted(world: _World) -> None:
     first = await world.keeper.held()
     world.leases.ended = True
     await _until(lambda: world.lost)
     assert await asyncio.wait_for(world.keeper.held(), 5) != first
+    assert len(world.refused) == 1
 
 
 async def test_closed_keeper_returns_the_lease_to_be_ended_and_never_calls_it_lost(world: _World) -> None:

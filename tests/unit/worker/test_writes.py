@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from events import AttemptOutcome, FailureKind, RunStatus, new_id
 from storage.engine import DatabaseUnavailable
-from storage.outcomes import Finish
+from storage.outcomes import Finish, Moved
 from worker import writes as module
 from worker.writes import StaleAttempt, Writes
 
@@ -33,7 +33,7 @@ class _Storage:
         self.stale: set[UUID] = set()
         self.written: list[Finish] = []
 
-    async def finish_runs(self, _connection: object, finishes: Sequence[Finish]) -> dict[tuple[UUID, int], float]:
+    async def finish_runs(self, _connection: object, finishes: Sequence[Finish]) -> dict[tuple[UUID, int], Moved]:
         await asyncio.sleep(0)
         if self.away:
             self.away -= 1
@@ -42,7 +42,7 @@ class _Storage:
             raise DBAPIError("INSERT", {}, _Refusal())
         held = [finish for finish in finishes if finish.run_id not in self.stale]
         self.written += held
-        return {(finish.run_id, finish.attempt): 1.0 for finish in held}
+        return {(finish.run_id, finish.attempt): Moved(status=finish.status, age=1.0) for finish in held}
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ async def test_finish_is_tried_until_postgresql_is_back(storage: _Storage) -> No
     storage.away = 3
     async with opened() as writes:
         finish = succeeded()
-        assert await writes.finish(finish) == 1.0
+        assert await writes.finish(finish) == Moved(status=RunStatus.SUCCEEDED, age=1.0)
     assert storage.written == [finish]
 
 
@@ -86,7 +86,7 @@ async def test_run_that_was_lost_is_told_to_its_owner_alone(storage: _Storage) -
     async with opened() as writes:
         results = await asyncio.gather(writes.finish(lost), writes.finish(kept), return_exceptions=True)
     assert isinstance(results[0], StaleAttempt)
-    assert results[1] == 1.0
+    assert results[1] == Moved(status=RunStatus.SUCCEEDED, age=1.0)
 
 
 async def test_refused_value_fails_its_own_run_and_none_of_its_neighbours(storage: _Storage) -> None:
