@@ -66,7 +66,7 @@ def _old_and_new(scene: Scene) -> None:
 
 
 FAULTS = (
-    Fault(name="clock-ahead", inject=partial(_set_clocks, shift=_HOUR), hold=12.0, quick=3.0),
-    Fault(name="clock-behind", inject=partial(_set_clocks, shift=-_HOUR), hold=12.0, quick=3.0, only_full=True),
+    Fault(name="clock-ahead", inject=partial(_set_clocks, shift=_HOUR), hold=12.0, only_full=True),
+    Fault(name="clock-behind", inject=partial(_set_clocks, shift=-_HOUR), hold=12.0, only_full=True),
     Fault(name="old-and-new", inject=_old_and_new, hold=10.0, quick=2.0),
 )

@@ -33,7 +33,8 @@ class Answer:
     """One request's answer: ``202``, ``503``, ``refused`` (never sent), ``broken`` or ``timeout`` (nobody knows).
 
     Anything else that was raised is named. ``at`` is when it came (epoch seconds), ``why`` what the client said of a
-    broken one, ``away`` whether Redis was away; ``steady`` as in ``Sent``.
+    broken one, ``away`` whether Redis was away; ``steady`` as in ``Sent``. ``delay`` are the seconds of it in which
+    the client itself got no turn.
     """
 
     phase: str
@@ -43,6 +44,7 @@ class Answer:
     why: str = ""
     steady: bool = True
     away: bool = False
+    delay: float = 0.0
 
 
 class Ledger:
@@ -88,8 +90,10 @@ class Ledger:
         )
 
     def slowest_refusal(self) -> float:
-        """Return how long the slowest 503 took."""
-        return max((answer.seconds for answer in tuple(self.answers) if answer.said == "503"), default=0.0)
+        """Return how long the slowest 503 took, without what the client itself delayed it."""
+        return max(
+            (answer.seconds - answer.delay for answer in tuple(self.answers) if answer.said == "503"), default=0.0
+        )
 
 
 def quantile(ordered: list[float], share: float) -> float | None:

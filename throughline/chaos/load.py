@@ -33,6 +33,7 @@ class Load:
         self._random = random.Random(seed)  # noqa: S311 - repeatable, not secret
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._delay = 0.0
         self._http: httpx.AsyncClient | None = None
         self._ticker: asyncio.Task[None] | None = None
 
@@ -62,6 +63,7 @@ class Load:
         while True:
             await asyncio.sleep(_TICK)
             now = time.monotonic()
+            self._delay += max(0.0, now - last - 2 * _TICK)
             due = min(due + (now - last) * self.rate, float(_MOST_OPEN))
             last = now
             while due >= 1.0:
@@ -101,8 +103,8 @@ class Load:
         if self._http is None:
             raise RuntimeError("start() comes first")
         body = {"type": sent.type, "source": "chaos", "id": sent.ce_id, "data": sent.data}
-        phase, away, began, why = self.phase, self.away, time.monotonic(), ""
-        said, event_id = "", None
+        phase, away, began, delayed = self.phase, self.away, time.monotonic(), self._delay
+        said, why, event_id = "", "", None
         try:
             response = await self._http.post("/events", json=body)
             said = str(response.status_code)
@@ -115,8 +117,16 @@ class Load:
             said, why = "broken", f"{type(error).__name__}: {error}"
         except Exception as error:  # noqa: BLE001 - whatever it is, the verdict must hear of it
             said, why = f"{said} {type(error).__name__}".strip(), str(error)
-        seconds, at = time.monotonic() - began, time.time()
-        answer = Answer(phase=phase, said=said, seconds=seconds, at=at, why=why, steady=sent.steady, away=away)
+        answer = Answer(
+            phase=phase,
+            said=said,
+            seconds=time.monotonic() - began,
+            at=time.time(),
+            why=why,
+            steady=sent.steady,
+            away=away,
+            delay=self._delay - delayed,
+        )
         self.ledger.answered(sent, answer, event_id=event_id)
 
     async def _drain(self) -> None:

@@ -148,7 +148,7 @@ FAULTS = (
     Fault(name="relays-rolled", inject=_roll_relays),
     Fault(name="relay-killed", inject=_kill_relay, limit=30.0),
     Fault(name="worker-paused", inject=_pause_worker, hold=LEASE + 5.0, quick=LEASE + 2.0),
-    Fault(name="runs-outlast-lease", inject=_outlast_lease, hold=LEASE + 3.0, quick=LEASE + 3.0),
+    Fault(name="runs-outlast-lease", inject=_outlast_lease, hold=LEASE + 3.0, only_full=True),
     Fault(name="collector-silent", inject=_swallow_spans, hold=10.0, quick=3.0),
     Fault(name="all-killed", inject=_kill_everything, api_stops=True, api_dies=True),
 )

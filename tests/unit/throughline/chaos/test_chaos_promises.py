@@ -58,6 +58,11 @@ def test_slow_refusal_is_a_breach(tmp_path: Path) -> None:
     assert breaches([injection(postgres_away=True)], books, ended=[]) == ["a 503 took 2.6 s"]
 
 
+def test_what_the_client_itself_delayed_is_not_the_answers(tmp_path: Path) -> None:
+    books = ledger(tmp_path, Answer(phase="quake", said="503", seconds=9.0, delay=6.6, at=105.0))
+    assert breaches([injection(postgres_away=True)], books, ended=[]) == []
+
+
 @pytest.mark.parametrize("said", ["503", "refused", "broken"])
 def test_refusal_is_a_breach_but_near_a_fault_that_allows_it(tmp_path: Path, said: str) -> None:
     inside, outside = ledger(tmp_path, answered(said)), ledger(tmp_path, answered(said, at=130.0))
