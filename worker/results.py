@@ -12,12 +12,17 @@ limit_rate(__name__)
 class RedisResults(RedisBackend):  # type: ignore[misc]  # Celery has no types
     """Keeps the result of a message for people who look. Nothing depends on it, so nothing waits for it or fails."""
 
-    def set(self, key: Any, value: Any, **policy: Any) -> Any:
-        """Store a result, or say that Redis would not have it."""
+    def store_result(self, task_id: str, result: Any, state: str, *details: Any, **more: Any) -> Any:
+        """Store a result, or say that Redis would not have it.
+
+        Celery looks for an older one first. An error of either that gets out costs the message's place in the worker's
+        prefetch for good: it is never acknowledged.
+        """
         try:
-            return super().set(key, value, **policy)
+            return super().store_result(task_id, result, state, *details, **more)
         except (*self.connection_errors, RedisError) as error:
             _log.warning("a message's result is not kept: Redis won't have it", error=type(error).__name__)
+            return result
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Subscribe to nothing: a publisher never waits for results, and a subscription for each message would stay."""

@@ -1,7 +1,7 @@
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from throughline.chaos.effects import Call
 from throughline.chaos.flows import NODES
@@ -13,14 +13,32 @@ _BY_FAULT = frozenset({"lost", "handed_back"})
 Row = Mapping[str, Any]
 
 
+class When(Protocol):
+    """What is known of the faults: see ``Timeline``."""
+
+    def explained(self, moment: float) -> bool:
+        """Whether a fault was near a moment (epoch seconds)."""
+
+    def phase(self, moment: float) -> str:
+        """Return the name of the last fault that had begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line that names the event or the run, and the phase that it belongs to."""
+
+    text: str
+    phase: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Verdict:
-    """What the audit found; each finding is one line that names the event or the run."""
+    """What the audit found."""
 
-    lost: list[str] = field(default_factory=list)
-    doubled: list[str] = field(default_factory=list)
-    stuck: list[str] = field(default_factory=list)
-    astray: list[str] = field(default_factory=list)
+    lost: list[Finding] = field(default_factory=list)
+    doubled: list[Finding] = field(default_factory=list)
+    stuck: list[Finding] = field(default_factory=list)
+    astray: list[Finding] = field(default_factory=list)
     repeated_calls: int = 0
     stored_unpromised: int = 0
 
@@ -41,8 +59,8 @@ class Books:
     results: Sequence[Row]
 
 
-def audit(books: Books, *, explained: Callable[[float], bool]) -> Verdict:
-    """Compare the books. ``explained`` says whether a fault was near a moment (epoch seconds)."""
+def audit(books: Books, *, when: When) -> Verdict:
+    """Compare the books."""
     verdict = Verdict()
     runs: dict[str, list[Row]] = defaultdict(list)
     for run in books.runs:
@@ -58,9 +76,10 @@ def audit(books: Books, *, explained: Callable[[float], bool]) -> Verdict:
     for run in books.runs:
         run_id = run["run_id"]
         if run_id is not None:
-            _check_attempts(run, attempts[run_id], verdict, explained)
-            verdict.doubled += _check_calls(run, books.calls.get(run_id, ()), attempts[run_id], results[run_id])
-            verdict.lost += _check_results(run, books.calls.get(run_id, ()), results[run_id])
+            phase, calls = books.sent[run["ce_id"]].phase, books.calls.get(run_id, ())
+            _check_attempts(run, attempts[run_id], verdict, when=when, phase=phase)
+            verdict.doubled += _check_calls(run, calls, attempts[run_id], results[run_id], when=when)
+            verdict.lost += [Finding(text, phase) for text in _check_results(run, calls, results[run_id])]
     verdict.repeated_calls = sum(len(calls) - len({call.node for call in calls}) for calls in books.calls.values())
     return verdict
 
@@ -70,67 +89,82 @@ def _check_event(sent: Sent, runs: list[Row], verdict: Verdict) -> None:
     name = f"event {sent.ce_id} ({sent.type}, answered {', '.join(sent.answers[-3:])})"
     if not runs:
         if sent.accepted:
-            verdict.lost.append(f"{name} isn't there")
+            verdict.lost.append(Finding(f"{name} isn't there", sent.phase))
         return
     verdict.stored_unpromised += not sent.accepted
     if sent.accepted and {run["event_id"] for run in runs} != {sent.event_id}:
-        verdict.lost.append(f"{name} was promised as {sent.event_id} and is {runs[0]['event_id']}")
+        told = f"{name} was promised as {sent.event_id} and is {runs[0]['event_id']}"
+        verdict.lost.append(Finding(told, sent.phase))
     if len(runs) > 1:
-        verdict.doubled.append(f"{name} has {len(runs)} runs")
+        verdict.doubled.append(Finding(f"{name} has {len(runs)} runs", sent.phase))
     for run in runs:
         _check_end(name, sent, run, verdict)
 
 
 def _check_end(name: str, sent: Sent, run: Row, verdict: Verdict) -> None:
-    if run["run_id"] is None:
-        verdict.lost.append(f"{name} has no run")
-    elif run["status"] not in FINAL:
-        verdict.stuck.append(f"{name}: run {run['run_id']} is {run['status']} ({run['reason']})")
-    elif (run["status"], run["failure_kind"]) != _expected_end(sent):
-        verdict.astray.append(f"{name}: run {run['run_id']} ended {run['status']} ({run['failure_kind']})")
+    run_id, status, phase = run["run_id"], run["status"], sent.phase
+    if run_id is None:
+        verdict.lost.append(Finding(f"{name} has no run", phase))
+    elif status not in FINAL:
+        verdict.stuck.append(Finding(f"{name}: run {run_id} is {status} ({run['reason']})", phase))
+    elif (status, run["failure_kind"]) != expected_end(sent):
+        verdict.astray.append(Finding(f"{name}: run {run_id} ended {status} ({run['failure_kind']})", phase))
 
 
-def _expected_end(sent: Sent) -> tuple[str, str | None]:
-    return ("failed", "poisoned") if sent.data.get("poison") else ("succeeded", None)
+def expected_end(sent: Sent) -> tuple[str, str | None]:
+    """Return the status and the kind of failure that an event's run must end with."""
+    match sent.data.get("poison"):
+        case None:
+            return "succeeded", None
+        case "memory":
+            return "failed", "error"
+        case _:
+            return "failed", "poisoned"
 
 
-def _check_attempts(
-    run: Row, attempts: Mapping[int, Row], verdict: Verdict, explained: Callable[[float], bool]
-) -> None:
+def _check_attempts(run: Row, attempts: Mapping[int, Row], verdict: Verdict, *, when: When, phase: str) -> None:
     """A run succeeds once, and an attempt ends without its doing only where a fault was near."""
     succeeded = sum(attempt["outcome"] == "succeeded" for attempt in attempts.values())
     if succeeded > 1:
-        verdict.doubled.append(f"run {run['run_id']} succeeded {succeeded} times")
+        verdict.doubled.append(Finding(f"run {run['run_id']} succeeded {succeeded} times", phase))
     if sorted(attempts) != list(range(1, run["attempt"] + 1)):
-        verdict.lost.append(
-            f"run {run['run_id']} has attempts {sorted(attempts)}, and its counter says {run['attempt']}"
-        )
+        told = f"run {run['run_id']} has attempts {sorted(attempts)}, and its counter says {run['attempt']}"
+        verdict.lost.append(Finding(told, phase))
     for number, attempt in attempts.items():
-        if attempt["outcome"] in _BY_FAULT and not explained(attempt["ended"]):
-            verdict.doubled.append(
-                f"run {run['run_id']} attempt {number} was {attempt['outcome']} without a fault near"
-            )
+        if attempt["outcome"] in _BY_FAULT and not when.explained(attempt["ended"]):
+            told = f"run {run['run_id']} attempt {number} was {attempt['outcome']} without a fault near"
+            verdict.doubled.append(Finding(told, when.phase(attempt["ended"])))
 
 
 def _check_calls(
-    run: Row, calls: Sequence[Call], attempts: Mapping[int, Row], results: Mapping[str, Row]
-) -> Iterator[str]:
+    run: Row, calls: Sequence[Call], attempts: Mapping[int, Row], results: Mapping[str, Row], *, when: When
+) -> Iterator[Finding]:
     """A node is called once an attempt, never after its checkpoint, again only after one that ended early."""
     run_id = run["run_id"]
+    latest = {(call.node, call.attempt): call.at for call in calls}
     for (node, attempt), times in Counter((call.node, call.attempt) for call in calls).items():
         if times > 1:
-            yield f"run {run_id} called {node} {times} times in attempt {attempt}"
+            told = f"run {run_id} called {node} {times} times in attempt {attempt}"
+            yield Finding(told, when.phase(latest[node, attempt]))
     for call in calls:
         result = results.get(call.node)
         if result is None or result["status"] != "succeeded":
             continue
-        kept, where = result["attempt"], f"run {run_id} called {call.node} in attempt {call.attempt}"
-        if call.attempt > kept:
-            yield f"{where}, after the checkpoint of attempt {kept}"
-        elif call.attempt < kept and _ended(attempts, call.attempt) not in {*_BY_FAULT, "retried"}:
-            yield f"{where} and again in {kept}, though it had ended {_ended(attempts, call.attempt)}"
-        elif call.attempt < kept and run["ended"] is not None and call.at > run["ended"]:
-            yield f"{where}, after the run had ended"
+        wrong = _wrong_call(call, result["attempt"], run, attempts)
+        if wrong:
+            told = f"run {run_id} called {call.node} in attempt {call.attempt}{wrong}"
+            yield Finding(told, when.phase(call.at))
+
+
+def _wrong_call(call: Call, kept: int, run: Row, attempts: Mapping[int, Row]) -> str:
+    """Say what is wrong with a call of a node whose result attempt ``kept`` committed; nothing, when it is well."""
+    if call.attempt > kept:
+        return f", after the checkpoint of attempt {kept}"
+    if call.attempt < kept and _ended(attempts, call.attempt) not in {*_BY_FAULT, "retried"}:
+        return f" and again in {kept}, though it had ended {_ended(attempts, call.attempt)}"
+    if call.attempt < kept and run["ended"] is not None and call.at > run["ended"]:
+        return ", after the run had ended"
+    return ""
 
 
 def _ended(attempts: Mapping[int, Row], number: int) -> str | None:

@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Literal
@@ -20,7 +21,7 @@ class Work(EventSchema):
     wait: float = 0.0
     burn: float = 0.0
     fail_attempts: int = 0
-    poison: Literal["exit", "segfault", "loop"] | None = None
+    poison: Literal["exit", "segfault", "loop", "oom", "memory"] | None = None
 
 
 class Called(BaseModel):
@@ -31,8 +32,12 @@ class Called(BaseModel):
 
 
 def tell(ctx: TaskContext[Work]) -> Called:
-    """Append one line to the ledger in one write: what is there survives the process, and no line is mixed up."""
-    line = f"{ctx.run_id} {ctx.node} {ctx.attempt} {time.time():.6f} {os.getpid()}\n"
+    """Append one line to the ledger in one write: what is there survives the process, and no line is mixed up.
+
+    The outside world's clock is right, also where this process's is not.
+    """
+    now = time.clock_gettime(time.CLOCK_REALTIME)
+    line = f"{ctx.run_id} {ctx.node} {ctx.attempt} {now:.6f} {os.getpid()}\n"
     file = os.open(Path(ctx.data.ledger), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         os.write(file, line.encode())
@@ -106,6 +111,10 @@ class Die(Node[Called]):
             case "loop":
                 while True:
                     pass
+            case "oom":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "memory":
+                raise MemoryError
             case None:
                 pass
         return called
@@ -149,6 +158,18 @@ poisonous = Pipeline(
     schema=Work,
     start=Reserve,
     edges={Reserve: Die},
+    retry=RetryPolicy(max_attempts=1),
+)
+grown = Pipeline(
+    name="chaos_grown",
+    version=2,
+    types=("chaos.grown",),
+    schema=Work,
+    start=Reserve,
+    edges={Reserve: Ponder, Ponder: Weigh, Weigh: Confirm},
+)
+fresh = Pipeline(
+    name="chaos_fresh", types=("chaos.fresh",), schema=Work, start=Reserve, edges={Reserve: Weigh, Weigh: Confirm}
 )
 
 NODES = {
@@ -156,5 +177,7 @@ NODES = {
     "chaos.flaky": ("reserve", "stumble", "confirm"),
     "chaos.computing": ("reserve", "crunch", "confirm"),
     "chaos.poisonous": ("reserve", "die"),
+    "chaos.grown": ("reserve", "ponder", "weigh", "confirm"),
+    "chaos.fresh": ("reserve", "weigh", "confirm"),
 }
 """The nodes of each event type's run, in order."""

@@ -7,9 +7,8 @@ from typing import Final
 import httpx
 
 from throughline.chaos.background import Background
-from throughline.chaos.ledger import Answer, Ledger, Sent
+from throughline.chaos.ledger import NORMAL, Answer, Ledger, Sent
 
-NORMAL: Final = "normal"
 _TIMEOUT: Final = 10.0
 _MOST_OPEN: Final = 400
 _TICK: Final = 0.05
@@ -26,6 +25,7 @@ class Load:
     def __init__(self, background: Background, url: str, *, ledger: Ledger, effects: str, seed: int) -> None:
         self.rate = 0.0
         self.phase = NORMAL
+        self.away = False
         self.ledger = ledger
         self._background = background
         self._url = url
@@ -33,6 +33,7 @@ class Load:
         self._random = random.Random(seed)  # noqa: S311 - repeatable, not secret
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._delay = 0.0
         self._http: httpx.AsyncClient | None = None
         self._ticker: asyncio.Task[None] | None = None
 
@@ -47,7 +48,7 @@ class Load:
 
     def burst(self, count: int, *, type_: str = "chaos.steady", **data: object) -> list[Sent]:
         """Send events side by side, beside the steady ones; return without waiting for their answers."""
-        sent = [self._new(type_, data) for _ in range(count)]
+        sent = [self._new(type_, data, steady=False) for _ in range(count)]
         for one in sent:
             self._background.loop.call_soon_threadsafe(self._spawn, one)
         return sent
@@ -62,6 +63,7 @@ class Load:
         while True:
             await asyncio.sleep(_TICK)
             now = time.monotonic()
+            self._delay += max(0.0, now - last - 2 * _TICK)
             due = min(due + (now - last) * self.rate, float(_MOST_OPEN))
             last = now
             while due >= 1.0:
@@ -79,8 +81,9 @@ class Load:
             return self._new("chaos.flaky", {"fail_attempts": self._random.choice((0, 1, 2))})
         return self._new("chaos.computing", {"burn": 0.005})
 
-    def _new(self, type_: str, data: dict[str, object]) -> Sent:
-        sent = Sent(ce_id=f"{next(self._numbers)}", type=type_, data={"ledger": self._effects, **data})
+    def _new(self, type_: str, data: dict[str, object], *, steady: bool = True) -> Sent:
+        data = {"ledger": self._effects, **data}
+        sent = Sent(ce_id=f"{next(self._numbers)}", type=type_, data=data, phase=self.phase, steady=steady)
         self.ledger.begin(sent)
         return sent
 
@@ -100,19 +103,30 @@ class Load:
         if self._http is None:
             raise RuntimeError("start() comes first")
         body = {"type": sent.type, "source": "chaos", "id": sent.ce_id, "data": sent.data}
-        phase, began, event_id = self.phase, time.monotonic(), None
+        phase, away, began, delayed = self.phase, self.away, time.monotonic(), self._delay
+        said, why, event_id = "", "", None
         try:
             response = await self._http.post("/events", json=body)
+            said = str(response.status_code)
+            event_id = response.json()["event_id"] if response.status_code in _STORED else None
         except (httpx.ConnectError, httpx.ConnectTimeout):
             said = "refused"
         except httpx.TimeoutException:
             said = "timeout"
-        except httpx.HTTPError:
-            said = "broken"
-        else:
-            said = str(response.status_code)
-            event_id = response.json()["event_id"] if response.status_code in _STORED else None
-        answer = Answer(phase=phase, said=said, seconds=time.monotonic() - began)
+        except httpx.HTTPError as error:
+            said, why = "broken", f"{type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever it is, the verdict must hear of it
+            said, why = f"{said} {type(error).__name__}".strip(), str(error)
+        answer = Answer(
+            phase=phase,
+            said=said,
+            seconds=time.monotonic() - began,
+            at=time.time(),
+            why=why,
+            steady=sent.steady,
+            away=away,
+            delay=self._delay - delayed,
+        )
         self.ledger.answered(sent, answer, event_id=event_id)
 
     async def _drain(self) -> None:

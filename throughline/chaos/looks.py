@@ -1,8 +1,10 @@
 """What the harness asks PostgreSQL, past every proxy: looks of an outsider, through psql."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
+from throughline.chaos.ledger import Sent
 from throughline.embedded import EmbeddedPostgres
 from throughline.errors import ServiceFailed
 
@@ -30,6 +32,34 @@ def leases_of(postgres: EmbeddedPostgres, worker: str) -> list[str]:
     """Return the leases of the processes whose names begin so."""
     sql = f"SELECT lease_id FROM worker_leases WHERE starts_with(worker, '{worker}')"  # noqa: S608 - our own names
     return [row["lease_id"] for row in rows(postgres, sql)]
+
+
+def statuses(postgres: EmbeddedPostgres, sent: Sequence[Sent]) -> dict[str, str]:
+    """Return the status of these events' runs, by their ids at the client's; nothing when PostgreSQL is away."""
+    ids = ", ".join(f"'{one.ce_id}'" for one in sent)
+    sql = (
+        "SELECT e.ce_id, r.status FROM events e JOIN runs r USING (tenant, event_id) "  # noqa: S608 - our own numbers
+        f"WHERE e.source = 'chaos' AND e.ce_id IN ({ids})"
+    )
+    try:
+        return {row["ce_id"]: row["status"] for row in rows(postgres, sql, timeout=5.0)}
+    except ServiceFailed:
+        return {}
+
+
+def attempts_begun(postgres: EmbeddedPostgres, worker: str, *, since: float, limit: int) -> int:
+    """Return how many attempts a worker has begun since a moment (epoch seconds), counting to ``limit``."""
+    sql = (
+        f"SELECT FROM attempts WHERE started_at >= to_timestamp({since}) "
+        f"AND starts_with(worker, '{worker}') LIMIT {limit}"
+    )
+    return len(rows(postgres, sql))
+
+
+def deferred_pipelines(postgres: EmbeddedPostgres) -> set[str]:
+    """Return the pipelines whose runs wait for code that knows them."""
+    sql = "SELECT DISTINCT pipeline FROM runs WHERE status = 'queued' AND reason = 'unknown_pipeline'"
+    return {row["pipeline"] for row in rows(postgres, sql)}
 
 
 def open_runs(postgres: EmbeddedPostgres) -> int:

@@ -1,12 +1,18 @@
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from events import ConfigurationError
-from throughline.chaos import postgres_faults, process_faults, redis_faults
+from throughline.chaos import code_faults, poison_faults, postgres_faults, process_faults, redis_faults
 from throughline.chaos.scene import Fault
 
-FAULTS: Final = (*process_faults.FAULTS, *redis_faults.FAULTS, *postgres_faults.FAULTS)
+FAULTS: Final = (
+    *process_faults.FAULTS,
+    *poison_faults.FAULTS,
+    *code_faults.FAULTS,
+    *redis_faults.FAULTS,
+    *postgres_faults.FAULTS,
+)
 SHORT: Final = (
     "worker-killed",
     "child-killed",
@@ -19,7 +25,7 @@ SHORT: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """How much of it: ``faults`` are injected, within ``minutes``, under at least ``events`` events."""
+    """How much of it: ``faults`` are injected, or each once, within ``minutes``, under at least ``events`` events."""
 
     name: str
     minutes: float
@@ -29,22 +35,27 @@ class Form:
     only: tuple[str, ...] = ()
 
 
-FULL: Final = Form(name="full", minutes=25.0, events=20_000, faults=44, quick=False)
-QUICK: Final = Form(name="quick", minutes=5.0, events=3_000, faults=len(FAULTS), quick=True)
-CI: Final = Form(name="short", minutes=2.0, events=600, faults=len(SHORT), quick=True, only=SHORT)
+FULL: Final = Form(name="full", minutes=25.0, events=20_000, faults=52, quick=False)
+QUICK: Final = Form(name="quick", minutes=5.0, events=3_000, faults=0, quick=True)
+CI: Final = Form(name="short", minutes=2.0, events=600, faults=0, quick=True, only=SHORT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One injection: after ``pause`` seconds of peace the fault, for ``hold`` seconds."""
+    """One injection: after ``pause`` seconds of peace the fault, for ``hold`` seconds.
+
+    ``first``: it is the fault's first in the plan, which must not be left out.
+    """
 
     fault: Fault
     pause: float
     hold: float
+    first: bool = True
 
     def __str__(self) -> str:
         """Say it in a line of the plan."""
         lasting = f" for {self.hold:.1f} s" if self.hold else ""
+        lasting += f" {self.fault.times} times" if self.fault.times > 1 else ""
         return f"{self.fault.name}{lasting}, after {self.pause:.1f} s"
 
 
@@ -61,12 +72,20 @@ def make_plan(form: Form, *, seed: int, mounted: bool) -> list[Step]:
             f"no fault {', '.join(sorted(unknown))}: there are {', '.join(f.name for f in FAULTS)}"
         )
     rng = random.Random(seed)  # noqa: S311 - repeatable, not secret
-    wanted = [f for f in FAULTS if (not form.only or f.name in form.only) and (mounted or not f.needs_mount)]
+    wanted = [fault for fault in FAULTS if _is_wanted(fault, form, mounted=mounted)]
     if not wanted:
         return []
     chosen = rng.sample(wanted, k=len(wanted))
-    chosen += rng.choices(wanted, k=max(0, form.faults - len(chosen)))
-    return [_step(fault, form, rng) for fault in chosen]
+    again = [fault for fault in wanted if not fault.once] or wanted
+    more = max(0, form.faults - sum(fault.times for fault in chosen))
+    steps = [_step(fault, form, rng) for fault in chosen]
+    return steps + [replace(_step(fault, form, rng), first=False) for fault in rng.choices(again, k=more)]
+
+
+def _is_wanted(fault: Fault, form: Form, *, mounted: bool) -> bool:
+    if form.only and fault.name not in form.only:
+        return False
+    return (mounted or not fault.needs_mount) and not (form.quick and fault.only_full)
 
 
 def _step(fault: Fault, form: Form, rng: random.Random) -> Step:

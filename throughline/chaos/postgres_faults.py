@@ -4,12 +4,14 @@ import struct
 import threading
 from collections.abc import Iterator
 
-from throughline.chaos.looks import leases_of
+from throughline.chaos.looks import leases_of, rows
 from throughline.chaos.proxy import Path
 from throughline.chaos.scene import Fault, Scene
 from throughline.chaos.stack import API, THREADS
+from throughline.embedded import EmbeddedPostgres
 from throughline.embedded.cluster import OWNER
 from throughline.embedded.postgres import DATABASE
+from throughline.errors import ServiceFailed
 
 _PROTOCOL = 196608
 _ANSWER = 1.0
@@ -50,7 +52,15 @@ def _use_up(scene: Scene) -> None:
         for name in (API, THREADS[0]):
             scene.stack.postgres_ways[name].reset()
         scene.keep()
+        refused = _is_refused(scene.stack.postgres)
     scene.healed()
+    scene.prove(refused, "there were connections left")
+
+
+def _is_refused(postgres: EmbeddedPostgres) -> bool:
+    with contextlib.suppress(ServiceFailed):
+        return not rows(postgres, "SELECT 1", timeout=5.0)
+    return True
 
 
 def _cut_off_worker(scene: Scene) -> None:
@@ -59,10 +69,13 @@ def _cut_off_worker(scene: Scene) -> None:
     scene.load.burst(40, wait=2.0)
     stack.wait(0.5)
     scene.victims = leases_of(stack.postgres, stack.worker_name(name))
-    stack.postgres_ways[name].switch(Path.BLACK_HOLE)
+    way = stack.postgres_ways[name]
+    before = way.swallowed
+    way.switch(Path.BLACK_HOLE)
     scene.keep()
-    stack.postgres_ways[name].switch(Path.OPEN)
+    way.switch(Path.OPEN)
     scene.healed()
+    scene.prove(scene.victims and way.swallowed > before, f"{name} did not look for PostgreSQL")
 
 
 def _fill_disk(scene: Scene) -> None:
@@ -79,6 +92,8 @@ def _fill_disk(scene: Scene) -> None:
     if postgres.exit_code() is not None:
         postgres.start()
     scene.healed()
+    said = scene.load.ledger.said("postgres-disk-full")
+    scene.prove(said["503"], "the full disk refused nothing")
 
 
 @contextlib.contextmanager
@@ -120,10 +135,10 @@ def _take_one(port: int, start: bytes) -> socket.socket | None:
 
 
 FAULTS = (
-    Fault(name="postgres-killed", inject=_kill, hold=2.0, quick=1.0),
-    Fault(name="postgres-restarted", inject=_restart),
-    Fault(name="postgres-paused", inject=_pause, hold=10.0, quick=5.0),
-    Fault(name="postgres-used-up", inject=_use_up, hold=10.0, quick=5.0),
+    Fault(name="postgres-killed", inject=_kill, hold=2.0, quick=1.0, postgres_away=True),
+    Fault(name="postgres-restarted", inject=_restart, postgres_away=True),
+    Fault(name="postgres-paused", inject=_pause, hold=10.0, quick=5.0, postgres_away=True),
+    Fault(name="postgres-used-up", inject=_use_up, hold=10.0, quick=5.0, postgres_away=True),
     Fault(name="postgres-cut-from-one", inject=_cut_off_worker, hold=15.0, quick=12.0),
-    Fault(name="postgres-disk-full", inject=_fill_disk, hold=8.0, quick=4.0, needs_mount=True),
+    Fault(name="postgres-disk-full", inject=_fill_disk, hold=8.0, quick=4.0, needs_mount=True, postgres_away=True),
 )

@@ -16,7 +16,10 @@ class Path(Enum):
 
 
 class TcpProxy:
-    """Stands between one process and a server on loopback, and breaks on demand; its loop is the background's."""
+    """Stands between one process and a server on loopback, and breaks on demand; its loop is the background's.
+
+    ``swallowed`` counts the connections and the pieces of data that went nowhere.
+    """
 
     def __init__(self, background: Background, port: int, *, path: Path = Path.OPEN) -> None:
         self._background = background
@@ -24,6 +27,7 @@ class TcpProxy:
         self._path = path
         self._open: dict[asyncio.StreamWriter, bool] = {}
         self._server: asyncio.Server | None = None
+        self.swallowed = 0
 
     def start(self) -> None:
         """Listen on a free port."""
@@ -66,6 +70,7 @@ class TcpProxy:
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._path is Path.REFUSED:
+            self.swallowed += 1
             writer.transport.abort()
             return
         self._open[writer] = self._path is Path.BLACK_HOLE
@@ -77,6 +82,7 @@ class TcpProxy:
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._open[writer]:
+            self.swallowed += 1
             await _drop(reader)
             return
         try:
@@ -99,9 +105,11 @@ class TcpProxy:
     ) -> None:
         try:
             while chunk := await reader.read(65536):
-                if not self._open.get(owner, True):
-                    writer.write(chunk)
-                    await writer.drain()
+                if self._open.get(owner, True):
+                    self.swallowed += 1
+                    continue
+                writer.write(chunk)
+                await writer.drain()
         except OSError:
             return
 

@@ -1,3 +1,4 @@
+import json
 import os
 import sys
 import time
@@ -17,7 +18,7 @@ from throughline.chaos.proxy import TcpProxy
 from throughline.embedded import DataFolder, EmbeddedPostgres, EmbeddedRedis, free_port
 from throughline.errors import StackError
 from throughline.supervision import ProcessService, Supervisor, http_ok
-from throughline.supervision.service import stop, wait_ready
+from throughline.supervision.service import Stopping, wait_ready
 
 THREADS = ("worker-1", "worker-2")
 PREFORK = "worker-3"
@@ -25,6 +26,9 @@ CELL = "worker-cell"
 RELAYS = ("relay-1", "relay-2")
 API = "api"
 LEASE = 10.0
+BLOCKED_LIMIT = 6.0
+FLOWS = "throughline.chaos.flows"
+OLDER_FLOWS = "throughline.chaos.older_flows"
 
 _ROOT = Path(__file__).parents[2]
 _POSTGRES = {"max_connections": "120"}
@@ -33,11 +37,17 @@ _POLL = 0.05
 _RESTART_PAUSE = 0.5
 
 
+def modules(name: str) -> str:
+    """Return the setting that says where pipelines are."""
+    return json.dumps([name])
+
+
 class ChaosStack:
     """PostgreSQL, Redis, an API, two relays, two threads workers, a prefork worker and the cell, all on loopback.
 
     Each process reaches Redis through a proxy of its own; API and first worker reach PostgreSQL through one, too. A
-    process that ends unasked is started again, as any supervisor would, while ``wait`` is called.
+    process that ends unasked is started again, as any supervisor would, while ``wait`` is called, and noted in
+    ``ended``, unless its exit code is in ``expected_ends``.
     """
 
     def __init__(self, folder: DataFolder, background: Background, *, small: SmallMount | None) -> None:
@@ -52,11 +62,13 @@ class ChaosStack:
         self.redis_ways: dict[str, TcpProxy] = {}
         self.postgres_ways: dict[str, TcpProxy] = {}
         self.ended: list[str] = []
+        self.expected_ends: frozenset[int] = frozenset()
         self.api_url = ""
         self._collector: TcpProxy | None = None
         self._launch_at: dict[str, float] = {}
         self._killed: set[str] = set()
         self._environment: dict[str, str] = {}
+        self._environments: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
 
     def start(self, supervisor: Supervisor) -> None:
         """Start everything; a ``StackError`` when something doesn't start."""
@@ -107,10 +119,20 @@ class ChaosStack:
         self._killed.add(name)
         self.services[name].kill()
 
-    def restart(self, name: str) -> None:
-        """SIGTERM a process, wait for its end within its grace, start it and wait until it is ready."""
+    def restart(self, name: str, **changes: str) -> None:
+        """SIGTERM a process, start it and wait until it is ready; ``changes`` to its environment last until the next.
+
+        One that doesn't end within its grace is noted as one that ended unasked.
+        """
         service = self.services[name]
-        stop(service)
+        stopping = Stopping(service)
+        while not stopping.step():
+            time.sleep(_POLL / 5)
+        if stopping.killed:
+            self.ended.append(f"{name} did not stop within its grace and was killed")
+        environment, usual = self._environments[name]
+        environment.clear()
+        environment.update(usual | changes)
         service.launch()
         wait_ready(service)
 
@@ -129,6 +151,10 @@ class ChaosStack:
         finally:
             client.close()
 
+    def log(self, name: str) -> list[str]:
+        """Return the last lines that the latest start of a process wrote."""
+        return self.services[name].process.log.tail(200)
+
     def environment(self, **variables: str) -> dict[str, str]:
         """Return the environment of a process that reaches both servers directly."""
         return self._environment | variables
@@ -140,7 +166,7 @@ class ChaosStack:
             now = time.monotonic()
             if name not in self._launch_at:
                 self._launch_at[name] = now + _RESTART_PAUSE
-                if name not in self._killed:
+                if name not in self._killed and service.exit_code() not in self.expected_ends:
                     self.ended.append(str(service.failure()).splitlines()[0])
                 self._killed.discard(name)
             elif now >= self._launch_at[name]:
@@ -154,10 +180,11 @@ class ChaosStack:
             "PYTHONPATH": path,
             "THROUGHLINE_DATABASE_URL": self.postgres.url,
             "THROUGHLINE_REDIS_URL": self.redis.url,
-            "THROUGHLINE_PIPELINES_MODULES": '["throughline.chaos.flows"]',
+            "THROUGHLINE_PIPELINES_MODULES": modules(FLOWS),
             "THROUGHLINE_TELEMETRY_ENDPOINT": f"http://127.0.0.1:{self.collector.port}",
             "THROUGHLINE_RELAY_METRICS_PORT": "0",
             "THROUGHLINE_WORKER_METRICS_PORT": "0",
+            "THROUGHLINE_WORKER_BLOCKED_LIMIT": f"{BLOCKED_LIMIT:g}",
             "THROUGHLINE_LOG_FORMAT": "json",
         }
 
@@ -173,11 +200,14 @@ class ChaosStack:
         if postgres_way:
             proxy = self.postgres_ways[name] = self._proxy(self.postgres.port)
             variables["THROUGHLINE_DATABASE_URL"] = proxy.through(self.postgres.url)
+        usual = self.environment(**variables)
+        environment = dict(usual)
+        self._environments[name] = environment, usual
         self.services[name] = ProcessService(
             name,
             [sys.executable, "-m", "throughline", name.partition("-")[0]],
             logs=self._folder.logs,
-            env=self.environment(**variables),
+            env=environment,
             ready=http_ok(ready) if ready else None,
             ready_timeout=60.0,
             stop_timeout=10.0,

@@ -1,5 +1,6 @@
 import pytest
 from celery import Celery
+from celery.app.trace import build_tracer
 from celery.exceptions import QueueNotFound
 from pydantic import SecretStr
 
@@ -61,6 +62,17 @@ def test_result_backend_gives_up_soon_and_subscribes_to_nothing() -> None:
     assert backend.retry_policy["max_retries"] == 0
     assert backend.on_task_call(None, "id") is None
     assert backend.expires == 300
+
+
+def test_message_ends_well_though_redis_will_not_even_say_whether_it_has_a_result() -> None:
+    app = make("redis://127.0.0.1:1/0")
+
+    @app.task(name="quiet")
+    def task() -> int:
+        return 1
+
+    traced = build_tracer(task.name, task, app=app)("id", [], {}, {"id": "id", "delivery_info": {}})
+    assert (traced.retval, traced.info) == (1, None)
 
 
 def test_takes_only_json() -> None:

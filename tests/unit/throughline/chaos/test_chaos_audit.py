@@ -2,18 +2,17 @@ from typing import Any
 
 import pytest
 
-from events import ConfigurationError
 from throughline.chaos.audit import Books, Verdict, audit
 from throughline.chaos.effects import Call
-from throughline.chaos.ledger import Sent
-from throughline.chaos.plan import FAULTS, FULL, QUICK, Form, make_plan
+from throughline.chaos.ledger import NORMAL, Sent
 
 NODES = ("reserve", "crunch", "confirm")
 
 
 def books(**changes: Any) -> Books:
     """One computing event, promised, run once and well; ``changes`` say what is otherwise."""
-    sent = Sent(ce_id="1", type="chaos.computing", data={}, event_id="e", answers=["202"])
+    data, phase = changes.pop("data", {}), "redis-full"
+    sent = Sent(ce_id="1", type="chaos.computing", data=data, phase=phase, event_id="e", answers=["202"])
     run = {"ce_id": "1", "type": sent.type, "event_id": "e", "run_id": "r", "status": "succeeded", "reason": None}
     run |= {"failure_kind": None, "attempt": 1, "ended": 100.0}
     whole: dict[str, Any] = {
@@ -26,8 +25,21 @@ def books(**changes: Any) -> Books:
     return Books(**whole | changes)
 
 
+class Faults:
+    """One fault, from 40 to 60; ``everywhere`` explains everything."""
+
+    def __init__(self, *, everywhere: bool) -> None:
+        self._everywhere = everywhere
+
+    def explained(self, moment: float) -> bool:
+        return self._everywhere or 40 <= moment <= 60
+
+    def phase(self, moment: float) -> str:
+        return "worker-killed" if moment >= 40 else NORMAL
+
+
 def judged(found: Books, *, explained: bool = True) -> Verdict:
-    return audit(found, explained=lambda _moment: explained)
+    return audit(found, when=Faults(everywhere=explained))
 
 
 def test_kept_promise_is_clean() -> None:
@@ -50,7 +62,7 @@ def test_call_after_the_checkpoint_is_doubled() -> None:
 
 def test_lost_attempt_is_doubled_work_unless_a_fault_explains_it() -> None:
     attempts = [
-        {"run_id": "r", "attempt": 1, "outcome": "lost", "ended": 50.0},
+        {"run_id": "r", "attempt": 1, "outcome": "lost", "ended": 30.0},
         {"run_id": "r", "attempt": 2, "outcome": "succeeded", "ended": 100.0},
     ]
     found = books(run={"attempt": 2}, attempts=attempts)
@@ -58,18 +70,25 @@ def test_lost_attempt_is_doubled_work_unless_a_fault_explains_it() -> None:
     assert judged(found, explained=False).doubled
 
 
-def test_plan_is_repeated_by_its_seed_and_holds_every_fault() -> None:
-    plan = make_plan(FULL, seed=7, mounted=True)
-    assert plan == make_plan(FULL, seed=7, mounted=True)
-    assert {step.fault.name for step in plan} == {fault.name for fault in FAULTS}
-    assert len(plan) >= 40
+@pytest.mark.parametrize(
+    ("poison", "status", "kind"),
+    [
+        (None, "succeeded", None),
+        ("exit", "failed", "poisoned"),
+        ("oom", "failed", "poisoned"),
+        ("memory", "failed", "error"),
+    ],
+)
+def test_run_must_end_as_its_event_was_made_to(poison: str | None, status: str, kind: str | None) -> None:
+    data = {"poison": poison} if poison else {}
+    assert not judged(books(data=data, run={"status": status, "failure_kind": kind})).astray
+    assert judged(books(data=data, run={"status": "cancelled", "failure_kind": None})).astray
+    wrong = ("failed", "poisoned") if kind != "poisoned" else ("failed", "error")
+    assert judged(books(data=data, run={"status": wrong[0], "failure_kind": wrong[1]})).astray
 
 
-def test_plan_without_a_mount_leaves_the_full_disk_out() -> None:
-    assert not any(step.fault.needs_mount for step in make_plan(QUICK, seed=7, mounted=False))
-
-
-def test_fault_that_there_is_not_is_refused() -> None:
-    form = Form(name="x", minutes=1, events=1, faults=1, quick=True, only=("moon",))
-    with pytest.raises(ConfigurationError, match="moon"):
-        make_plan(form, seed=1, mounted=False)
+def test_finding_is_of_the_phase_of_its_event_or_of_its_call() -> None:
+    assert [finding.phase for finding in judged(books(runs=[], calls={})).lost] == ["redis-full"]
+    calls = [Call(run_id="r", node=node, attempt=1, at=39.0) for node in NODES]
+    late = Call(run_id="r", node="reserve", attempt=2, at=45.0)
+    assert [finding.phase for finding in judged(books(calls={"r": [*calls, late]})).doubled] == ["worker-killed"]

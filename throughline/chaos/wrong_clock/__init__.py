@@ -1,0 +1,1 @@
+"""A folder for PYTHONPATH: its ``sitecustomize`` sets a process's wall clock wrong before anything else is imported."""
