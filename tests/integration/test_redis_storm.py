@@ -1,11 +1,11 @@
-"""A backlog of 200,000 runs while Redis fails in every way: what it holds stays bounded, and it comes back by itself."""
+"""A backlog of 200,000 runs while Redis fails in every way: what it holds stays bounded, and comes back by itself."""
 
 import asyncio
 import base64
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,10 +52,8 @@ class Gauge:
     async def watch(self) -> None:
         """Sample for ever; what can't be asked is passed over."""
         while True:
-            try:
+            with suppress(RedisError, OSError):
                 self.samples.append(await asyncio.to_thread(self.run_ids))
-            except (RedisError, OSError):
-                pass
             await asyncio.sleep(0.2)
 
     async def full_again(self) -> float:
