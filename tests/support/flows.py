@@ -164,6 +164,7 @@ steady = Pipeline(
     edges={First: Slow, Slow: Last},
     retry=RetryPolicy(max_attempts=3, base=0.0),
 )
+parked = Pipeline(name="parked", types=("test.parked",), schema=Probe, start=Slow, queue="slow")
 refusing = Pipeline(name="refusing", types=("test.refusing",), schema=Probe, start=Refuse)
 computing = Pipeline(name="computing", types=("test.computing",), schema=Probe, start=Compute)
 blocking = Pipeline(name="blocking", types=("test.blocking",), schema=Probe, start=Block)
