@@ -31,7 +31,7 @@ _WINDOW = typed(
     SELECT (
         SELECT count(*) FROM (
             SELECT FROM runs
-            WHERE status = 'queued' AND published_at IS NOT NULL AND queue = :queue AND publish_at > now() LIMIT :most
+            WHERE status = 'queued' AND published_at IS NOT NULL AND queue = :queue LIMIT :most
         ) AS sent
     ) AS sent,
     EXISTS (
@@ -163,7 +163,10 @@ class Taken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """How many of a queue's runs are sent and unclaimed, and whether others were sent too long ago (``overdue``)."""
+    """How many of a queue's runs are sent and unclaimed, and whether some of them were too long ago (``overdue``).
+
+    Those count until they are put back: another relay may be looking for them, and find them in Redis.
+    """
 
     sent: int
     overdue: bool

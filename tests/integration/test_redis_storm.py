@@ -30,9 +30,11 @@ _BACKLOG = """
         INSERT INTO events (event_id, source, ce_id, type, data, content_hash, routes)
         SELECT gen_random_uuid(), 'test', n::text, 't', '{}', '\\x00', 1 FROM generate_series(1, :due) AS n
         RETURNING event_id
+    ), queued AS (
+        INSERT INTO runs (run_id, event_id, pipeline, pipeline_version, queue, reason)
+        SELECT gen_random_uuid(), event_id, 'p', 1, 'default', 'accepted' FROM made
     )
-    INSERT INTO runs (run_id, event_id, pipeline, pipeline_version, queue, reason)
-    SELECT gen_random_uuid(), event_id, 'p', 1, 'default', 'accepted' FROM made
+    INSERT INTO run_deltas (accepted) VALUES (:due)
 """
 
 
@@ -170,6 +172,6 @@ async def test_redis_never_holds_much_more_than_the_window_and_fills_again_after
             took[fault.__name__] = await stage.gauge.full_again()
             await asyncio.sleep(8)  # longer than everything after which a relay would send again
         watching.cancel()
-    assert max(stage.gauge.samples) <= MOST, took
+    assert max(stage.gauge.samples) <= MOST, (took, sorted(set(stage.gauge.samples)))
     assert len(stage.gauge.samples) > 100
     assert await stage.world.value("SELECT count(*) FROM runs WHERE status = 'queued'") == DUE
