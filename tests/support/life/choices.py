@@ -17,10 +17,12 @@ ENDS = tuple(outcome for outcome in AttemptOutcome if outcome is not AttemptOutc
 class Choices:
     """Draws operations for one state; what must be legal of a caller is, whatever else it says may be stale."""
 
-    def __init__(self, data: DataObject, state: State, takings: do.Takings) -> None:
+    def __init__(self, data: DataObject, state: State, takings: do.Takings, *, of: tuple[UUID, ...] = ()) -> None:
+        """Choose in ``state``; ``of``: what is about runs is about these."""
         self._data = data
         self._state = state
         self._takings = takings
+        self._of = of
 
     def any(self) -> Operation:
         """One of all that can be done now."""
@@ -29,6 +31,11 @@ class Choices:
         open_to += [self.replay_dead, self.remove, self.republish, self.hurry, self.end_lease, self.fold]
         open_to += [self.keep] if self._takings else []
         return self._data.draw(sampled_from(open_to), "operation")()
+
+    def of_runs(self) -> Operation:
+        """One that is about runs alone."""
+        named = [self.claim, self.put, self.cancel, self.checkpoint, self.finish, self.replay]
+        return self._data.draw(sampled_from([*named, *named, self.take, self.free, self.hurry]), "operation")()
 
     def accept(self) -> Operation:
         known = sorted(self._state.events)
@@ -78,11 +85,18 @@ class Choices:
         )
 
     def replay(self) -> Operation:
-        run_id = self.runs(self._data.draw(sampled_from(["failed", "succeeded"]), "of"), most=1)[0]
+        run_id = self._origin()
         run = self._state.runs.get(run_id, Run("none"))
         event_id = self._state.events.get(run.event, new_id())
         kept = self._data.draw(lists(sampled_from(_NAMES), unique=True), "kept")
         return do.Replay(run_id, event_id, new_id(), frozenset(kept))
+
+    def _origin(self) -> UUID:
+        """A run to be replayed; often one that was."""
+        replayed = sorted({run.replay_of for run in self._state.runs.values() if run.replay_of})
+        if replayed and not self._of and self._flag("again"):
+            return self._data.draw(sampled_from(replayed), "origin")
+        return self.runs(self._data.draw(sampled_from(["failed", "succeeded"]), "of"), most=1)[0]
 
     def replay_dead(self) -> Operation:
         return do.ReplayDead({run_id: new_id() for run_id in self._state.runs})
@@ -101,6 +115,8 @@ class Choices:
 
     def runs(self, status: str | None = None, *, most: int = 3) -> tuple[UUID, ...]:
         """Some runs, mostly such as stand so, if there are any."""
+        if self._of:
+            return self._of[:most]
         if not self._state.runs:
             return (new_id(),)
         fitting = [run_id for run_id, run in sorted(self._state.runs.items()) if status in {None, run.status}]
@@ -110,7 +126,11 @@ class Choices:
 
     def _tries(self) -> list[tuple[UUID, int]]:
         """Attempts that are under way, or that were once."""
-        tried = [(run_id, run.attempt) for run_id, run in sorted(self._state.runs.items()) if run.attempt]
+        tried = [
+            (run_id, run.attempt)
+            for run_id, run in sorted(self._state.runs.items())
+            if run.attempt and (run_id in self._of or not self._of)
+        ]
         if not tried:
             return [(new_id(), 1)]
         running = [one for one in tried if self._state.runs[one[0]].status == "running"]

@@ -229,21 +229,24 @@ class Life(RuleBasedStateMachine):
 class RacingLives(Life):
     """The same, and two operations at a time on two connections."""
 
-    @rule(data=st.data())
-    def two_at_once(self, data: st.DataObject) -> None:
-        self._race(data, held=False)
+    @rule(data=st.data(), held=st.booleans())
+    def two_at_once(self, data: st.DataObject, held: bool) -> None:
+        self._race(self._choices(data).any(), self._choices(data).any(), held=held)
+
+    @rule(data=st.data(), held=st.booleans())
+    def two_of_the_same_runs_at_once(self, data: st.DataObject, held: bool) -> None:
+        of = self._choices(data).runs(data.draw(st.sampled_from(["queued", "running", "failed"]), "of"), most=2)
+        choices = Choices(data, self._state, self._world.takings, of=of)
+        self._race(choices.of_runs(), choices.of_runs(), held=held)
 
     @rule(data=st.data())
-    def one_waits_for_the_other(self, data: st.DataObject) -> None:
-        self._race(data, held=True)
+    def one_waits_for_another_of_the_same_run(self, data: st.DataObject) -> None:
+        """As above, and the more often: it is what this machine is for."""
+        of = self._choices(data).runs(data.draw(st.sampled_from(["queued", "running"]), "of"), most=1)
+        choices = Choices(data, self._state, self._world.takings, of=of)
+        self._race(choices.of_runs(), choices.of_runs(), held=True)
 
-    @rule(data=st.data())
-    def one_waits_for_the_other_again(self, data: st.DataObject) -> None:
-        """Rules are chosen evenly; this is the one that the machine is for."""
-        self._race(data, held=True)
-
-    def _race(self, data: st.DataObject, *, held: bool) -> None:
-        first, second = self._choices(data).any(), self._choices(data).any()
+    def _race(self, first: Operation, second: Operation, *, held: bool) -> None:
         may_be = candidates(self._state, first, second)
         try:
             answers = self._world.race(first, second, held=held)
