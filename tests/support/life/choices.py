@@ -37,6 +37,12 @@ class Choices:
         named = [self.claim, self.put, self.cancel, self.checkpoint, self.finish, self.replay]
         return self._data.draw(sampled_from([*named, *named, self.take, self.free, self.hurry]), "operation")()
 
+    def of_a_run(self, status: str) -> Operation:
+        """One of those that meet most often on a run that stands so."""
+        queued = [self.claim, self.cancel, self.put, self.take]
+        running = [self.finish, self.checkpoint, self.cancel, self.free]
+        return self._data.draw(sampled_from(queued if status == "queued" else running), "operation")()
+
     def accept(self) -> Operation:
         known = sorted(self._state.events)
         again = bool(known) and self._data.draw(integers(0, 3), "sent again") == 0
@@ -135,6 +141,9 @@ class Choices:
             return [(new_id(), 1)]
         running = [one for one in tried if self._state.runs[one[0]].status == "running"]
         fresh = bool(running) and self._data.draw(integers(0, 3), "stale") > 0
+        again = [one for one in running if one[1] > 1]
+        if again and not fresh:
+            return [(run_id, attempt - 1) for run_id, attempt in again[:2]]
         chosen = lists(sampled_from(running if fresh else tried), min_size=1, max_size=2, unique=True)
         found = self._data.draw(chosen, "attempts")
         back = 0 if fresh else self._data.draw(integers(0, 2), "attempts ago")

@@ -242,9 +242,9 @@ class RacingLives(Life):
     @rule(data=st.data())
     def one_waits_for_another_of_the_same_run(self, data: st.DataObject) -> None:
         """As above, and the more often: it is what this machine is for."""
-        of = self._choices(data).runs(data.draw(st.sampled_from(["queued", "running"]), "of"), most=1)
-        choices = Choices(data, self._state, self._world.takings, of=of)
-        self._race(choices.of_runs(), choices.of_runs(), held=True)
+        status = data.draw(st.sampled_from(["queued", "running"]), "of")
+        choices = Choices(data, self._state, self._world.takings, of=self._choices(data).runs(status, most=1))
+        self._race(choices.of_a_run(status), choices.of_a_run(status), held=True)
 
     def _race(self, first: Operation, second: Operation, *, held: bool) -> None:
         may_be = candidates(self._state, first, second)
