@@ -137,6 +137,23 @@ class Life(RuleBasedStateMachine):
             self._do(do.EndLease(lease_id))
         self._do(do.Free((lease_id,), died=died))
 
+    @rule(data=st.data(), outcome=st.sampled_from(ENDS))
+    def a_worker_taken_for_dead_comes_back(self, data: st.DataObject, outcome: AttemptOutcome) -> None:
+        """Another holds its runs by then: what it still says of them must change nothing."""
+        gone, heir = new_id(), new_id()
+        self._do(do.OpenLease(gone, cell=True))
+        self._do(do.Claim(gone, self._choices(data).runs("queued")))
+        held = [(run_id, run.attempt) for run_id, run in self._state.runs.items() if run.lease == gone]
+        self._expire(gone)
+        self._do(do.EndExpired())
+        self._do(do.Free((gone,), died=True))
+        self._do(do.OpenLease(heir, cell=True))
+        self._do(do.Claim(heir, tuple(run_id for run_id, _ in held)))
+        self._do(do.Renew(gone))
+        stale = [(run_id, attempt, {"a": ("succeeded", attempt, attempt)}) for run_id, attempt in held]
+        self._do(do.Checkpoint(tuple(stale)))
+        self._do(do.Finish(tuple(do.Ending(run_id=run, attempt=n, outcome=outcome) for run, n in held)))
+
     @precondition(lambda self: self._state.events)
     @rule(data=st.data(), outcome=st.sampled_from(ENDS))
     def everything_of_an_event_ends(self, data: st.DataObject, outcome: AttemptOutcome) -> None:
