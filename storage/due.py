@@ -34,7 +34,7 @@ _WINDOW = typed(
     ) AS overdue
     FROM (
         SELECT published_at FROM runs
-        WHERE status = 'queued' AND published_at IS NOT NULL AND queue = :queue AND publish_at > now()
+        WHERE status = 'queued' AND published_at IS NOT NULL AND queue = :queue
         ORDER BY publish_at LIMIT :most
     ) AS sent
     """,
@@ -165,9 +165,10 @@ class Taken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """How many of a queue's runs are sent and unclaimed, and whether others were sent too long ago (``overdue``).
+    """How many of a queue's runs are sent and unclaimed, and whether some of them were too long ago (``overdue``).
 
-    What was taken before ``oldest``, and was not kept since, is claimed.
+    Those count until they are put back: another relay may be looking for them, and find them in Redis. What was taken
+    before ``oldest``, and was not kept since, is claimed.
     """
 
     sent: int

@@ -36,6 +36,16 @@ async def test_what_is_taken_is_out_of_sight_until_it_is_put_back(world: World) 
     assert (await take(world, lease=60.0)).keys == taken.keys
 
 
+async def test_what_is_overdue_still_counts_as_sent_while_it_is_looked_for(world: World) -> None:
+    """Or two relays that look at once would each take the window for empty, and fill it."""
+    await world.store(3)
+    taken = await take(world, lease=-1.0)
+    async with transaction(world.engine) as connection:
+        assert await due.window_of(connection, "default", most=100) == due.Window(sent=3, overdue=True)
+        await due.put_back(connection, [taken], seconds=0.0)
+        assert await due.window_of(connection, "default", most=100) == due.Window(sent=0, overdue=False)
+
+
 async def test_a_relay_that_comes_late_changes_nothing_of_what_another_has_taken_since(world: World) -> None:
     await world.store(3)
     first = await take(world, lease=-1.0)

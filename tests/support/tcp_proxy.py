@@ -46,6 +46,13 @@ class TcpProxy:
             for writer in tuple(self._writers):
                 writer.transport.abort()
 
+    def turn_to(self, url: str) -> None:
+        """Lead new connections to another server, as a failover does; open ones are reset."""
+        parts = urlsplit(url)
+        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 5432
+        for writer in tuple(self._writers):
+            writer.transport.abort()
+
     async def start(self) -> None:
         """Listen on a free port."""
         self._server = await asyncio.start_server(self._handle, "127.0.0.1", 0)
@@ -61,7 +68,11 @@ class TcpProxy:
         if self.mode is Mode.REFUSE:
             writer.transport.abort()
             return
-        there_reader, there_writer = await asyncio.open_connection(self._host, self._port)
+        try:
+            there_reader, there_writer = await asyncio.open_connection(self._host, self._port)
+        except OSError:
+            writer.transport.abort()
+            return
         self._writers |= {writer, there_writer}
         try:
             await asyncio.gather(

@@ -1,6 +1,8 @@
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from observability.logs import get_logger
 from settings import RelaySettings
@@ -95,13 +97,15 @@ class Taking:
         async with self._database.reading() as connection:
             overdue = await due.overdue_runs(connection, queue, most=2 * self._settings.window)
         carried = await self._carried.run_ids(queue)
-        waiting = [
-            due.Taken(at=taken.at, keys=tuple(key for key in taken.keys if key[1] in carried)) for taken in overdue
-        ]
-        await self.keep(waiting, seconds=self._settings.republish_after)
-        if gone := _count(overdue) - _count(waiting):
-            _log.warning("runs that were sent are claimed by nobody and sent again", queue=queue, runs=gone)
+        await self.keep(
+            [_part(taken, carried, inside=True) for taken in overdue], seconds=self._settings.republish_after
+        )
+        gone = [_part(taken, carried, inside=False) for taken in overdue]
+        for taken in gone:
+            await self.put_back(taken, seconds=0.0)
+        if runs := sum(len(taken.keys) for taken in gone):
+            _log.warning("runs that were sent are claimed by nobody and sent again", queue=queue, runs=runs)
 
 
-def _count(taken: Sequence[due.Taken]) -> int:
-    return sum(len(one.keys) for one in taken)
+def _part(taken: due.Taken, run_ids: AbstractSet[UUID], *, inside: bool) -> due.Taken:
+    return due.Taken(at=taken.at, keys=tuple(key for key in taken.keys if (key[1] in run_ids) is inside))
