@@ -9,7 +9,7 @@ from benchmarks.sections.idle import PLAIN_DONE, one_by_one
 from benchmarks.sections.plain import WORKER, forget_plain, plain_database
 from benchmarks.stack import read_sent
 
-_BOUND = 1500
+_BOUND = 600
 _PLAIN_BOUND = 150
 _POLL = 0.05
 
