@@ -1,3 +1,4 @@
+import subprocess
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -9,9 +10,13 @@ from benchmarks.sections.idle import PLAIN_DONE, one_by_one
 from benchmarks.sections.plain import WORKER, forget_plain, plain_database
 from benchmarks.stack import read_sent
 
-_BOUND = 1500
+_BOUND = 600
 _PLAIN_BOUND = 150
 _POLL = 0.05
+_LEAD = 2.0
+"""Seconds before the window: the system is then at its pace."""
+_LAG = 0.2
+"""Seconds by which the window ends before the senders do."""
 
 _REAL = """
     SELECT count(*) FILTER (WHERE finished_at >= %(begin)s AND finished_at < %(end)s AND status = 'succeeded'),
@@ -45,7 +50,7 @@ def _real(bench: Bench) -> None:
     accepted, memory = 0, resident(bench)
     with bench.costing("sustained", lambda: accepted):
         begin, end, accepted = _pressed(
-            bench, bench.orders(seconds=_window(bench) + 2.0), database.open_runs, bound=_BOUND
+            bench, bench.orders(seconds=_window(bench) + _LEAD), database.open_runs, bound=_BOUND
         )
         bench.settle(timeout=60.0)
     _note(bench, "sustained", database.row(_REAL, begin=begin, end=end), (end - begin).total_seconds())
@@ -62,7 +67,7 @@ def _plain(bench: Bench) -> None:
     database = plain_database(stack)
     open_events: Callable[[], int] = lambda: int(database.value(_PLAIN_OPEN))  # noqa: E731 - a query as a look
     one_by_one(bench, port, database, 4, look=PLAIN_DONE, warm=0)
-    orders, accepted = bench.orders(seconds=_window(bench) + 2.0, ports=(port,)), 0
+    orders, accepted = bench.orders(seconds=_window(bench) + _LEAD, ports=(port,)), 0
     with bench.costing("plain sustained", lambda: accepted):
         begin, end, accepted = _pressed(bench, orders, open_events, bound=_PLAIN_BOUND)
         deadline = time.monotonic() + 60.0
@@ -78,34 +83,52 @@ def _window(bench: Bench) -> float:
     return bench.form.seconds * 1.5
 
 
+class _Brake:
+    """Holds the load generator back while more than ``bound`` are open, until it is half of that."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", bound: int) -> None:
+        self._process = process
+        self._bound = bound
+        self._paused = False
+
+    def look(self, left: int) -> None:
+        """Tell the generator what so many open ones call for."""
+        wanted = left >= self._bound / 2 if self._paused else left > self._bound
+        if wanted is not self._paused:
+            self._tell(paused=wanted)
+
+    def release(self) -> None:
+        """Let it come to its end."""
+        self._tell(paused=False)
+
+    def _tell(self, *, paused: bool) -> None:
+        self._paused = paused
+        if self._process.stdin is not None and self._process.poll() is None:
+            self._process.stdin.write(b"p" if paused else b"r")
+            self._process.stdin.flush()
+
+
 def _pressed(
     bench: Bench, orders: Orders, open_events: Callable[[], int], *, bound: int
 ) -> tuple[datetime, datetime, int]:
     """Send under the bound; return when the measured window began and ended, and how many were accepted."""
-    database, paused = bench.stack.database, False
     with bench.stack.sending(orders) as process:
-        assert process.stdin is not None
-        began = time.monotonic()
-        begin: datetime | None = None
-        while process.poll() is None and (begin is None or time.monotonic() - began < orders.seconds + 1.0):
-            left = open_events()
-            if left < bound / 2 if paused else left > bound:
-                paused = not paused
-                process.stdin.write(b"p" if paused else b"r")
-                process.stdin.flush()
-            if begin is None and time.monotonic() - began > 2.0:
-                begin = database.value("SELECT clock_timestamp()")
-            elif begin is not None and time.monotonic() - began > orders.seconds - 0.2:
-                break
-            time.sleep(_POLL)
-        end = database.value("SELECT clock_timestamp()")
-        if process.poll() is None:
-            process.stdin.write(b"r")
-            process.stdin.flush()
+        brake, began = _Brake(process, bound), time.monotonic()
+        _hold(brake, open_events, until=began + _LEAD)
+        begin = bench.stack.database.value("SELECT clock_timestamp()")
+        _hold(brake, open_events, until=began + orders.seconds - _LAG)
+        end = bench.stack.database.value("SELECT clock_timestamp()")
+        brake.release()
         sent = read_sent(process)
     if sent.refused or sent.broken:
         bench.results.complain(f"sustained: refused {sent.refused}, broken {sent.broken}")
-    return begin or end, end, sent.accepted
+    return begin, end, sent.accepted
+
+
+def _hold(brake: _Brake, open_events: Callable[[], int], *, until: float) -> None:
+    while time.monotonic() < until:
+        brake.look(open_events())
+        time.sleep(_POLL)
 
 
 def _note(bench: Bench, name: str, found: tuple[int, ...], seconds: float) -> None:
