@@ -14,7 +14,7 @@ from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import MappingProxyType
-from typing import ClassVar, Final, TextIO, cast
+from typing import Final, TextIO, cast
 
 import orjson
 import structlog
@@ -77,12 +77,12 @@ def tell(logger: str, event: str, fields: Mapping[str, object]) -> None:
     ``fields`` are ids, names and numbers of ours, as JSON has them: they are not searched for secrets. The line looks
     like any other, ``bind``'s ids and the trace's included; those of one turn of an event loop are written together.
     """
-    source = logging.getLogger(logger)
-    if not source.isEnabledFor(logging.INFO):
-        return
-    handler = _Handler.current
+    handler = next((item for item in logging.getLogger().handlers if isinstance(item, _Handler)), None)
     if handler is None or handler.quick is None:
         get_logger(logger).info(event, **fields)
+        return
+    source = logging.getLogger(logger)
+    if not source.isEnabledFor(logging.INFO):
         return
     line: dict[str, object] = {
         "timestamp": _timestamp(time.time()),
@@ -155,14 +155,11 @@ class _Handler(logging.StreamHandler[TextIO]):
     ``quick``: the service whose lines may come ready-made, by ``put``.
     """
 
-    current: ClassVar["_Handler | None"] = None
-
     def __init__(self, stream: TextIO, *, quick: str | None) -> None:
         super().__init__(stream)
         self.quick = quick
         self._ready: deque[str] = deque()
         self._writing = threading.RLock()
-        _Handler.current = self
 
     def put(self, line: str) -> None:
         """Write a line, together with others of this turn of the loop."""

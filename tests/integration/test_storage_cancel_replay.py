@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events import AttemptOutcome, EventStatus, FailureKind, NodeStatus, QueueReason, RunStatus, new_id
 from settings import DatabaseSettings
-from storage import accounting, cancels, claims, due, ingest, leases, outcomes, queries, replays, runs
+from storage import accounting, cancels, claims, due, ingest, leases, outcomes, queries, replays, runs, standing
 from storage.dead import DeadFilter
 from storage.engine import create_engine, transaction
 from storage.records import ClaimedRun, NewEvent, NewRun, NodeResult, RunRecord, status_of
@@ -348,18 +348,18 @@ async def test_dead_runs_are_counted_and_taken_in_batches_until_none_is_left(eng
             DeadFilter(pipelines=PIPELINES, before=datetime(2000, 1, 1, tzinfo=UTC)),
         ):
             assert await replays.count_dead(connection, tenant=TENANT, matching=changed) == 0
-        assert (await due.standing_counts(connection))[0] == 5
+        assert (await standing.standing_counts(connection))[0] == 5
     assert [len(await replay_dead(engine, most=2)) for _ in range(4)] == [2, 2, 1, 0]
     async with engine.connect() as connection:
         assert await replays.count_dead(connection, tenant=TENANT, matching=matching) == 0
-        assert (await due.standing_counts(connection))[0] == 0
+        assert (await standing.standing_counts(connection))[0] == 0
 
 
 async def test_an_event_that_nobody_took_is_routed_by_its_replay(engine: AsyncEngine) -> None:
     [event] = await store(engine, runs_each=0)
     route = replays.NewRoute(run_id=new_id(), pipeline="p0", pipeline_version=1, queue="default", traceparent=None)
     async with transaction(engine) as connection:
-        assert (await due.standing_counts(connection))[1] == 1
+        assert (await standing.standing_counts(connection))[1] == 1
         assert await replays.take_turn(connection, tenant=TENANT, event_id=event.event_id)
         assert not await replays.take_turn(connection, tenant=TENANT, event_id=new_id())
         await replays.route_again(connection, tenant=TENANT, event_id=event.event_id, routes=[route])
@@ -367,7 +367,7 @@ async def test_an_event_that_nobody_took_is_routed_by_its_replay(engine: AsyncEn
     assert (run.status, run.reason, run.replay_of) == (RunStatus.QUEUED, QueueReason.REPLAYED, None)
     async with engine.connect() as connection:
         found = await queries.get_event(connection, tenant=TENANT, event_id=event.event_id)
-        assert (await due.standing_counts(connection))[1] == 0
+        assert (await standing.standing_counts(connection))[1] == 0
     assert found is not None
     assert found.status is EventStatus.QUEUED
     await balanced(engine)

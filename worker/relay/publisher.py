@@ -151,7 +151,7 @@ class Publisher:
             return
         traces = [found for run in message.runs if (found := trace_id_of(run.traceparent))]
         tell(__name__, "runs published", {"runs": len(message.runs), "trace_ids": traces, **line})
-        if _log.isEnabledFor(logging.DEBUG):
+        if logging.getLogger(__name__).isEnabledFor(logging.DEBUG):
             _log.debug("runs of the message", run_ids=[str(run.run_id) for run in message.runs], **line)
 
     def _disconnect(self) -> None:
