@@ -18,6 +18,7 @@ CONNECTION_FAULTS = (
     InterfaceError,
     OperationalError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection whose server said goodbye while nobody asked
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,

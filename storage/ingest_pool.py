@@ -39,17 +39,20 @@ class IngestPool:
         try:
             connection = await self._take(deadline)
             timer = loop.call_at(deadline, connection.terminate)
+            sound = False
             try:
                 await connection.execute("BEGIN")
                 yield connection
                 before_commit()
                 await connection.execute("COMMIT")
-            except Exception:
+                sound = True
+            except Exception as error:
+                sound = not is_unavailable(error)
                 await _roll_back(connection)
                 raise
             finally:
                 timer.cancel()
-                self._give_back(connection)
+                self._give_back(connection, sound=sound)
         except Exception as error:
             if is_unavailable(error):
                 raise DatabaseUnavailable(f"PostgreSQL is unavailable: {type(error).__name__}") from error
@@ -68,11 +71,11 @@ class IngestPool:
         async with asyncio.timeout_at(deadline):
             return await connect(self._settings, application=self._application)
 
-    def _give_back(self, connection: asyncpg.Connection) -> None:
-        if connection.is_closed() or connection.is_in_transaction():
-            connection.terminate()
-        else:
+    def _give_back(self, connection: asyncpg.Connection, *, sound: bool) -> None:
+        if sound and not connection.is_closed() and not connection.is_in_transaction():
             self._idle.append(connection)
+        else:
+            connection.terminate()
 
 
 async def _roll_back(connection: asyncpg.Connection) -> None:

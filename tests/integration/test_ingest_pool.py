@@ -1,0 +1,60 @@
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from settings import DatabaseSettings
+from storage.engine import DatabaseUnavailable
+from storage.ingest_pool import IngestPool
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[IngestPool]:
+    made = IngestPool(DatabaseSettings(url=SecretStr(database_url)), application="test")
+    yield made
+    await made.close()
+
+
+def nothing() -> None:
+    """Let it commit."""
+
+
+async def pid(pool: IngestPool) -> int:
+    async with pool.transaction(within=5.0, before_commit=nothing) as connection:
+        return int(await connection.fetchval("SELECT pg_backend_pid()"))
+
+
+async def test_a_connection_is_used_again(pool: IngestPool) -> None:
+    assert await pid(pool) == await pid(pool)
+
+
+async def test_a_connection_that_the_server_ended_costs_one_transaction_at_most(
+    pool: IngestPool, database_url: str
+) -> None:
+    ended = await pid(pool)
+    other = await asyncpg.connect(database_url)
+    try:
+        await other.execute("SELECT pg_terminate_backend($1)", ended)
+        try:
+            assert await pid(pool) != ended
+        except DatabaseUnavailable:
+            assert await pid(pool) != ended
+    finally:
+        await other.close()
+
+
+async def test_a_transaction_that_is_cancelled_leaves_no_busy_connection_behind(pool: IngestPool) -> None:
+    first = await pid(pool)
+
+    async def linger() -> None:
+        async with pool.transaction(within=30.0, before_commit=nothing) as connection:
+            await connection.execute("SELECT pg_sleep(30)")
+
+    task = asyncio.create_task(linger())
+    await asyncio.sleep(0.2)  # it is within its statement, or about to be: both must do
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await pid(pool) != first
