@@ -172,10 +172,10 @@ class GroupCommit:
     async def _flush(self, batch: Sequence[_Pending]) -> list[StoredEvent | BaseException]:
         loop = asyncio.get_running_loop()
         began = self._pace.begin(loop.time())
-        stored = False
+        stored = 0
         try:
             results = await split_refused(batch, self._write)
-            stored = any(isinstance(result, StoredEvent) for result in results)
+            stored = sum(isinstance(result, StoredEvent) for result in results)
         finally:
             self._pace.end(began, loop.time(), stored=stored)
         self._metrics.ingest_flush_events.labels().observe(len(batch))

@@ -1,6 +1,8 @@
 import asyncio
 from dataclasses import dataclass, field
 
+import uvloop
+
 from api.deadlines import Deadlines
 
 
@@ -40,3 +42,20 @@ async def test_what_is_done_is_let_go() -> None:
     assert len(deadlines._heap) == 1
     deadlines.close()
     assert deadlines._heap == []
+
+
+def test_a_deadline_that_is_over_already_is_one_for_uvloop_too() -> None:
+    """Whose timers of the past are no timers."""
+    expired: list[str] = []
+
+    async def watch() -> None:
+        deadlines: Deadlines[One] = Deadlines(lambda one: expired.append(one.name))
+        for name in ("first", "second"):
+            deadlines.add(asyncio.get_running_loop().time() - 1, One(name))
+        async with asyncio.timeout(5):
+            while len(expired) < 2:
+                await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(watch())
+    assert expired == ["first", "second"]
