@@ -16,11 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import AttemptOutcome, FailureKind, NodeStatus, QueueReason, RunStatus, new_id
 from storage import accounting, cancels, claims, due, ingest, leases, outcomes, replays, retention
+from storage.deaths import Death
 from storage.records import NewEvent, NewRun, NodeResult
+from tests.support.driver import Fetching
 from tests.support.life.state import Key, Lease, Node, Run, State
 
 TENANT = "default"
 CELL = leases.Cell()
+OWN = Death(how="ended by itself", own=True)
 LATER = 3600.0
 OLD = 30 * 86_400.0
 MANY = 1000
@@ -80,7 +83,7 @@ class Accept(Operation):
             traceparent=None,
             runs=runs,
         )
-        [stored] = await ingest.store_events(connection, [event])
+        [stored] = await ingest.store_events(Fetching(connection), [event])
         return {self.ce_id: stored.event_id}
 
     def locks(self, state: State) -> frozenset[Key]:  # noqa: ARG002
@@ -420,7 +423,7 @@ class Free(Operation):
         return freed
 
     async def perform(self, connection: AsyncConnection, takings: Takings) -> Answer:  # noqa: ARG002
-        freed = await leases.free_runs(connection, self.lease_ids, died=self.died, cell=CELL, wait=self.wait)
+        freed = await leases.free_runs(connection, self.lease_ids, died=self.died, death=OWN, cell=CELL, wait=self.wait)
         return {run.run_id: (run.attempt, run.cancelled, run.poisoned, run.isolated) for run in freed}
 
     def locks(self, state: State) -> frozenset[Key]:
