@@ -246,27 +246,27 @@ class Life(RuleBasedStateMachine):
 class RacingLives(Life):
     """The same, and two operations at a time on two connections."""
 
-    @rule(data=st.data(), held=st.booleans())
-    def two_at_once(self, data: st.DataObject, held: bool) -> None:
-        self._race(self._choices(data).any(), self._choices(data).any(), held=held)
+    @rule(data=st.data())
+    def two_at_once(self, data: st.DataObject) -> None:
+        self._race(self._choices(data).any(), self._choices(data).any())
 
-    @rule(data=st.data(), held=st.booleans())
-    def two_of_the_same_runs_at_once(self, data: st.DataObject, held: bool) -> None:
+    @rule(data=st.data())
+    def two_of_the_same_runs_at_once(self, data: st.DataObject) -> None:
         of = self._choices(data).runs(data.draw(st.sampled_from(["queued", "running", "failed"]), "of"), most=2)
         choices = Choices(data, self._state, self._world.takings, of=of)
-        self._race(choices.of_runs(), choices.of_runs(), held=held)
+        self._race(choices.of_runs(), choices.of_runs())
 
     @rule(data=st.data())
     def one_waits_for_another_of_the_same_run(self, data: st.DataObject) -> None:
         """As above, and the more often: it is what this machine is for."""
         status = data.draw(st.sampled_from(["queued", "running"]), "of")
         choices = Choices(data, self._state, self._world.takings, of=self._choices(data).runs(status, most=1))
-        self._race(choices.of_a_run(status), choices.of_a_run(status), held=True)
+        self._race(choices.of_a_run(status), choices.of_a_run(status))
 
-    def _race(self, first: Operation, second: Operation, *, held: bool) -> None:
+    def _race(self, first: Operation, second: Operation) -> None:
         may_be = candidates(self._state, first, second)
         try:
-            answers = self._world.race(first, second, held=held)
+            answers = self._world.race(first, second, held=True)
         except DatabaseUnavailable as error:
             raise AssertionError(f"{first} and {second} did not go together: {error.__cause__}") from error
         now, _ = self._world.look()
