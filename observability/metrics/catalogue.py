@@ -145,7 +145,7 @@ class Metrics:
     )
     published = Counter("throughline_published_total", "Runs sent to a queue; one sent again counts again.", _queue)
     publish_errors = Counter("throughline_publish_errors_total", "Messages that could not be sent.", _queue)
-    message_runs = Histogram("throughline_message_runs", "Runs that shared a message.", _queue, buckets=BATCH_SIZES[:7])
+    message_runs = Histogram("throughline_message_runs", "Runs that shared a message.", _queue, buckets=BATCH_SIZES[:8])
     relay_pass_duration = Histogram(
         "throughline_relay_pass_duration_seconds",
         "Seconds the relay took to look for due runs and send them.",

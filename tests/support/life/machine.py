@@ -67,8 +67,8 @@ class World:
 
         return self.run(performing())
 
-    def race(self, first: Operation, second: Operation, *, held: bool) -> tuple[Answer, Answer]:
-        return self.run(race(self._engine, self.takings, first, second, held=held))
+    def race(self, first: Operation, second: Operation) -> tuple[Answer, Answer]:
+        return self.run(race(self._engine, self.takings, first, second))
 
     def forget_leases(self) -> None:
         async def forgetting() -> None:
@@ -266,7 +266,7 @@ class RacingLives(Life):
     def _race(self, first: Operation, second: Operation) -> None:
         may_be = candidates(self._state, first, second)
         try:
-            answers = self._world.race(first, second, held=True)
+            answers = self._world.race(first, second)
         except DatabaseUnavailable as error:
             raise AssertionError(f"{first} and {second} did not go together: {error.__cause__}") from error
         now, _ = self._world.look()

@@ -48,21 +48,11 @@ def candidates(state: State, first: Operation, second: Operation) -> list[Raced]
     return found
 
 
-async def race(
-    engine: AsyncEngine, takings: Takings, first: Operation, second: Operation, *, held: bool
-) -> tuple[Answer, Answer]:
-    """Do both at once; ``held``: the first has done its part before the second begins, and commits after that."""
-    if held:
-        return await _held(engine, takings, first, second)
+async def race(engine: AsyncEngine, takings: Takings, first: Operation, second: Operation) -> tuple[Answer, Answer]:
+    """Do both at once: the first has done its part before the second begins, and commits when that waits or has ended.
 
-    async def one(operation: Operation) -> Answer:
-        async with transaction(engine) as connection:
-            return await operation.perform(connection, takings)
-
-    return tuple(await asyncio.gather(one(first), one(second)))  # type: ignore[return-value]
-
-
-async def _held(engine: AsyncEngine, takings: Takings, first: Operation, second: Operation) -> tuple[Answer, Answer]:
+    Which of two free racers wins can't be drawn again, and what is drawn next depends on it.
+    """
     pid: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def follow() -> Answer:
