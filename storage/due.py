@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import DateTime, Double, Integer, Text, Uuid
+from sqlalchemy.types import Boolean, DateTime, Double, Integer, Text, Uuid
 
 from storage.records import DueRun
 from storage.sql import FEW, typed
@@ -95,7 +95,7 @@ _KEEP = typed(
         SELECT r.tenant, r.run_id FROM runs r
         JOIN unnest(:tenants, :run_ids, :ats) WITH ORDINALITY AS k(tenant, run_id, published_at, place)
             USING (tenant, run_id, published_at)
-        WHERE {FEW} AND (r.status = 'queued') = (k.place > 0)
+        WHERE {FEW} AND (:overdue OR r.publish_at > now()) AND (r.status = 'queued') = (k.place > 0)
         ORDER BY r.run_id FOR NO KEY UPDATE OF r SKIP LOCKED
     )
     UPDATE runs r SET publish_at = now() + make_interval(secs => :seconds)
@@ -105,6 +105,7 @@ _KEEP = typed(
     run_ids=ARRAY(Uuid),
     ats=ARRAY(DateTime(timezone=True)),
     seconds=Double(),
+    overdue=Boolean(),
 )
 
 _PUT_BACK = typed(
@@ -133,7 +134,7 @@ _REPUBLISH = text(
         WHERE status = 'queued' AND published_at IS NOT NULL AND published_at < now() AND publish_at > now()
         ORDER BY run_id FOR NO KEY UPDATE
     )
-    UPDATE runs r SET publish_at = now(), published_at = NULL
+    UPDATE runs r SET publish_at = now()
     FROM sent WHERE r.tenant = sent.tenant AND r.run_id = sent.run_id
     """
 )
@@ -221,9 +222,14 @@ async def take_due(connection: AsyncConnection, queue: str, *, most: int, lease:
     return Taken(at=at, keys=tuple((run.tenant, run.run_id) for run in runs)), runs
 
 
-async def keep_published(connection: AsyncConnection, taken: Sequence[Taken], *, seconds: float) -> int:
-    """Look at runs that were sent, and not claimed yet, again in ``seconds``; return how many that were."""
-    return (await connection.execute(_KEEP, _keyed(taken, seconds))).rowcount
+async def keep_published(
+    connection: AsyncConnection, taken: Sequence[Taken], *, seconds: float, overdue: bool = False
+) -> int:
+    """Look at runs that were sent, and not claimed yet, again in ``seconds``; return how many that were.
+
+    What is overdue is passed over unless ``overdue``: who says so has looked for it in Redis.
+    """
+    return (await connection.execute(_KEEP, {**_keyed(taken, seconds), "overdue": overdue})).rowcount
 
 
 async def put_back(connection: AsyncConnection, taken: Sequence[Taken], *, seconds: float) -> None:
@@ -232,7 +238,7 @@ async def put_back(connection: AsyncConnection, taken: Sequence[Taken], *, secon
 
 
 async def republish_window(connection: AsyncConnection) -> int:
-    """Make everything that was published and not claimed due for publishing again; return how many that were."""
+    """Make everything that was published and not claimed overdue; return how many runs that were."""
     return (await connection.execute(_REPUBLISH)).rowcount
 
 

@@ -228,6 +228,20 @@ async def test_emptying_redis_sends_the_whole_window_again_once(world: World, re
     assert Counter(world.sent()).total() == 201
 
 
+async def test_what_was_missed_before_the_loss_was_noticed_is_not_sent_once_more_for_it(world: World) -> None:
+    """Overdue runs are looked for more often than the marker: an emptied Redis is found out twice."""
+    run_ids = await world.store(300)
+    async with world.relay(relay={"take_lease": 0.3, "republish_after": 0.3}):
+        await until(lambda: len(world.sent()) == len(run_ids))
+        await until(lambda: marker(world))
+        world.redis.flushdb()
+        await until(lambda: marker(world) > 1 << 20, within=5.0)
+        (later,) = await world.store()
+        await until(lambda: set(world.sent()) == {*run_ids, later}, within=5.0)
+        await until(lambda: world.value("SELECT count(*) = 301 FROM runs WHERE publish_at > now()"), within=5.0)
+    assert Counter(world.sent()) == Counter([*run_ids, later])
+
+
 async def test_the_first_start_sends_nothing_twice(world: World) -> None:
     run_ids = await world.store(20)
     async with world.relay():

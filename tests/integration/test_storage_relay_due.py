@@ -61,6 +61,14 @@ async def test_a_relay_that_comes_late_changes_nothing_of_what_another_has_taken
     assert 590 < await seconds_to_publishing(world) <= 600
 
 
+async def test_what_is_overdue_is_kept_by_who_has_looked_for_it_alone(world: World) -> None:
+    await world.store(3)
+    taken = await take(world, lease=-1.0)
+    async with transaction(world.engine) as connection:
+        assert await due.keep_published(connection, [taken], seconds=600.0) == 0
+        assert await due.keep_published(connection, [taken], seconds=600.0, overdue=True) == 3
+
+
 async def test_what_was_claimed_is_not_kept(world: World) -> None:
     run_ids = await world.store(3)
     taken = await take(world, lease=60.0)

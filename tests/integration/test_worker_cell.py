@@ -153,9 +153,11 @@ async def test_run_that_blocks_the_cell_beyond_its_lease_is_poisoned_all_the_sam
         await shop.relay()
         await shop.cell()
         [sent] = await shop.store("deadly", queue="cell", how="block", die_attempts=99)
-        run = await shop.ended(sent, seconds=25)
+        run = await shop.ended(sent, seconds=60)
 
-        assert (run.failure_kind, run.attempt <= 3) == (FailureKind.POISONED, True)
+        # Each death that a relay tells first may cost one try more; unexplained ones alone would take ten.
+        assert run.failure_kind is FailureKind.POISONED
+        assert run.attempt <= 6
         explained = "SELECT count(*) FROM attempts WHERE error->>'message' = 'its process exited with code 1'"
         assert await shop.scalar(explained) >= 2
 

@@ -109,7 +109,7 @@ class Publishing:
         async with self._database.transaction() as connection:
             runs = await due.republish_window(connection)
         if runs:
-            _log.warning("Redis has lost its data; what was sent and not claimed is sent again", runs=runs)
+            _log.warning("Redis has lost data; what was sent and not claimed is looked for", runs=runs)
         await self._marker.made_good()
 
     async def _publish(self) -> float:

@@ -56,12 +56,12 @@ class Taking:
             take = await self._try(queue, backlog=backlog, overdue_too=True)
         return take or _NOT_OURS
 
-    async def keep(self, taken: Sequence[due.Taken], *, seconds: float) -> None:
-        """Look at what was sent, or may have been, again in ``seconds``."""
+    async def keep(self, taken: Sequence[due.Taken], *, seconds: float, overdue: bool = False) -> None:
+        """Look at what was sent, or may have been, again in ``seconds``; see ``storage.due.keep_published``."""
         kept = [one for one in taken if one.keys]
         if kept:
             async with self._database.transaction() as connection:
-                await due.keep_published(connection, kept, seconds=seconds)
+                await due.keep_published(connection, kept, seconds=seconds, overdue=overdue)
 
     async def put_back(self, taken: due.Taken, *, seconds: float) -> None:
         """Take what was surely not sent again, in ``seconds``."""
@@ -98,7 +98,9 @@ class Taking:
             overdue = await due.overdue_runs(connection, queue, most=2 * self._settings.window)
         carried = await self._carried.run_ids(queue)
         await self.keep(
-            [_part(taken, carried, inside=True) for taken in overdue], seconds=self._settings.republish_after
+            [_part(taken, carried, inside=True) for taken in overdue],
+            seconds=self._settings.republish_after,
+            overdue=True,
         )
         gone = [_part(taken, carried, inside=False) for taken in overdue]
         for taken in gone:

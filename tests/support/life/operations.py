@@ -130,7 +130,9 @@ class Keep(Operation):
 
     def predict(self, state: State, locked: frozenset[Key] = NOTHING) -> Answer:
         for run_id, run in state.runs.items():
-            if run.status == "queued" and run.published == self.name and run_id not in locked:
+            if run.status != "queued" or run.published != self.name or run_id in locked:
+                continue
+            if self.back or not run.publishable:
                 run.publishable = self.seconds == 0
                 run.published = None if self.back else self.name
         return {}
@@ -583,7 +585,7 @@ class Republish(Operation):
     def predict(self, state: State, locked: frozenset[Key] = NOTHING) -> Answer:  # noqa: ARG002
         for run in state.runs.values():
             if run.status == "queued" and run.published is not None and not run.publishable:
-                run.publishable, run.published = True, None
+                run.publishable = True
         return {}
 
     async def perform(self, connection: AsyncConnection, takings: Takings) -> Answer:  # noqa: ARG002
