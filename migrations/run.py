@@ -1,8 +1,10 @@
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -43,12 +45,12 @@ def upgrade(settings: DatabaseSettings, revision: str = "head") -> None:
         MigrationError: the database was migrated by a newer release, or another migration holds the lock for 5 min.
 
     """
-    asyncio.run(_locked(settings, lambda config: command.upgrade(config, revision)))
+    _run_apart(_locked(settings, lambda config: command.upgrade(config, revision)))
 
 
 def downgrade(settings: DatabaseSettings, revision: str) -> None:
     """Migrate down to ``revision`` (``base`` for an empty database); what the newer schema held is dropped."""
-    asyncio.run(_locked(settings, lambda config: command.downgrade(config, revision)))
+    _run_apart(_locked(settings, lambda config: command.downgrade(config, revision)))
 
 
 async def schema_state(settings: DatabaseSettings) -> SchemaState:
@@ -59,6 +61,23 @@ async def schema_state(settings: DatabaseSettings) -> SchemaState:
             return await connection.run_sync(_state)
     finally:
         await engine.dispose()
+
+
+def _run_apart(main: Coroutine[Any, Any, None]) -> None:
+    """Run ``main`` on a thread of its own, to its end; what is raised in this one meanwhile cancels it.
+
+    A signal's handler may raise anywhere in the main thread. Inside the driver's or greenlet's C code that loses the
+    exception, leaves a statement waiting for ever or ends the process by a segmentation fault.
+    """
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner, ThreadPoolExecutor(1) as thread:
+        loop = runner.get_loop()
+        task = loop.create_task(main)
+        ended = thread.submit(loop.run_until_complete, task)
+        try:
+            ended.result()
+        except BaseException:
+            loop.call_soon_threadsafe(task.cancel)
+            raise
 
 
 async def _locked(settings: DatabaseSettings, action: Callable[[Config], None]) -> None:

@@ -1,11 +1,14 @@
 import asyncio
+import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, PrimaryKeyConstraint, UniqueConstraint
+from sqlalchemy import Connection, Engine, PrimaryKeyConstraint, UniqueConstraint, event
 
 from migrations import MigrationError, SchemaState, downgrade, schema_state, upgrade
 from settings import DatabaseSettings
@@ -94,6 +97,41 @@ def test_a_migration_that_cannot_get_its_lock_changes_nothing(empty: DatabaseSet
     asyncio.run(hold_and_migrate())
     assert asyncio.run(schema_state(empty)) is SchemaState.CURRENT
     assert differences(empty) == []
+
+
+class Stopped(KeyboardInterrupt):
+    """What a stop signal's handler raises."""
+
+
+def test_a_stop_signal_never_lands_inside_the_driver_and_ends_the_migration(empty: DatabaseSettings) -> None:
+    landed: list[BaseException] = []
+
+    came = threading.Event()
+
+    def stop(*_: object) -> None:
+        came.set()
+        raise Stopped
+
+    def on_statement(_connection: Connection, _cursor: Any, statement: str, *_: object) -> None:
+        if "CREATE TABLE events" not in statement:
+            return
+        try:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+            came.wait(10)
+        except Stopped as error:
+            landed.append(error)
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    event.listen(Engine, "before_cursor_execute", on_statement)
+    try:
+        with pytest.raises(Stopped):
+            upgrade(empty)
+    finally:
+        event.remove(Engine, "before_cursor_execute", on_statement)
+        signal.signal(signal.SIGUSR1, before)
+    assert landed == []
+    assert execute(empty, "SELECT to_regclass('events') AS found")[0]["found"] is None
+    assert execute(empty, "SELECT pid FROM pg_stat_activity WHERE application_name LIKE '%migrate%'") == []
 
 
 def test_a_database_of_a_newer_release_is_left_alone(empty: DatabaseSettings) -> None:
