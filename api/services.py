@@ -1,5 +1,6 @@
 """What the endpoints work with: made with the app, started and closed with the process."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import cast
@@ -64,11 +65,14 @@ class Services:
     async def running(self) -> AsyncIterator[None]:
         """Run the flushers and the notifier; in the end store what waits and close every connection."""
         self.commits.start()
+        warming = asyncio.create_task(self._ingest.warm(self.settings.api.flushers), name="warm")
         self.notifier.start()
         try:
             yield
         finally:
             await self.commits.close()
+            warming.cancel()
+            await asyncio.wait({warming})
             await self.notifier.close()
             await self._ingest.close()
             for engine in (self._read, self._wake):

@@ -7,6 +7,8 @@ import asyncpg
 from settings import DatabaseSettings
 from storage.engine import DatabaseUnavailable, connect, is_unavailable
 
+_CLOSE_WITHIN = 1.0
+
 
 class IngestPool:
     """The driver's own connections, for the one statement that is worth it: a flush of events.
@@ -55,10 +57,20 @@ class IngestPool:
                 raise DatabaseUnavailable(f"PostgreSQL is unavailable: {type(error).__name__}") from error
             raise
 
+    async def warm(self, connections: int) -> None:
+        """Open so many to begin with: a first crowd of requests leaves the loop little time to. What fails is left."""
+        for _ in range(connections):
+            try:
+                self._idle.append(await connect(self._settings, application=self._application))
+            except Exception as error:
+                if is_unavailable(error):
+                    return
+                raise
+
     async def close(self) -> None:
-        """Close what is idle."""
-        while self._idle:
-            await self._idle.pop().close(timeout=self._settings.connect_timeout)
+        """Close what is idle, at once where PostgreSQL doesn't answer."""
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*(one.close(timeout=_CLOSE_WITHIN) for one in idle), return_exceptions=True)
 
     async def _take(self, deadline: float) -> asyncpg.Connection:
         while self._idle:
