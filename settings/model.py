@@ -104,7 +104,9 @@ class ApiSettings(Group):
     flush_queue_max: PositiveInt = Field(
         default=2048, description="Events that may wait for a commit; beyond it the answer is 503 with Retry-After."
     )
-    flushers: PositiveInt = Field(default=2, description="Commits under way side by side.")
+    flushers: PositiveInt = Field(
+        default=1, description="Commits under way side by side; one stores more, in fewer and larger commits."
+    )
     batch_max_events: PositiveInt = Field(default=1000, description="Events in one request, at most.")
     accept_timeout: PositiveFloat = Field(
         default=2.0, description="Seconds until an accept that got no commit is a 503."
