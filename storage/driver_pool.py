@@ -10,11 +10,12 @@ from storage.engine import DatabaseUnavailable, connect, is_unavailable
 _CLOSE_WITHIN = 1.0
 
 
-class IngestPool:
-    """The driver's own connections, for the one statement that is worth it: a flush of events.
+class DriverPool:
+    """The driver's own connections, for the statements that come so often that SQLAlchemy's layer is dear.
 
-    There are as many as are in use at once; who opens a transaction takes an idle one or opens another. One that broke
-    is dropped.
+    There are as many as are in use at once; who needs one takes an idle one or opens another. One that broke is
+    dropped. A server that is stopped or out of reach answers neither a statement nor its cancellation nor a rollback:
+    when the time is over the connection is cut, which ends all three.
     """
 
     def __init__(self, settings: DatabaseSettings, *, application: str) -> None:
@@ -22,25 +23,29 @@ class IngestPool:
         self._application = application
         self._idle: list[asyncpg.Connection] = []
 
+    async def execute(self, statement: str, *, within: float) -> None:
+        """Run a statement that commits by itself; it has ended ``within`` seconds from now.
+
+        Raises:
+            DatabaseUnavailable: as ``transaction``.
+
+        """
+        async with self._borrowed(within) as connection:
+            await connection.execute(statement)
+
     @asynccontextmanager
     async def transaction(
         self, *, within: float, before_commit: Callable[[], None]
     ) -> AsyncIterator[asyncpg.Connection]:
         """Open a transaction that has ended ``within`` seconds from now, whatever PostgreSQL does.
 
-        It commits at the end of the block, after ``before_commit``, which may raise. A server that is stopped or out of
-        reach answers neither a statement nor its cancellation nor a rollback: when the time is over the connection is
-        cut, which ends all three.
+        It commits at the end of the block, after ``before_commit``, which may raise.
 
         Raises:
             DatabaseUnavailable: the fault is the connection's or the server's, or the time is over.
 
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + within
-        try:
-            connection = await self._take(deadline)
-            timer = loop.call_at(deadline, connection.terminate)
+        async with self._borrowed(within) as connection:
             try:
                 await connection.execute("BEGIN")
                 yield connection
@@ -49,6 +54,16 @@ class IngestPool:
             except Exception:
                 await _roll_back(connection)
                 raise
+
+    @asynccontextmanager
+    async def _borrowed(self, within: float) -> AsyncIterator[asyncpg.Connection]:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within
+        try:
+            connection = await self._take(deadline)
+            timer = loop.call_at(deadline, connection.terminate)
+            try:
+                yield connection
             finally:
                 timer.cancel()
                 self._give_back(connection)
