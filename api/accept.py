@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Span
+from opentelemetry.trace import Span, Status, StatusCode
 
 from api.group_commit import GroupCommit, NotStored, OutcomeUnknown, Unstorable
 from api.incoming import IncomingEvent
 from api.problems import Problem, ProblemType
 from events import DEFAULT_SOURCE, new_id
+from observability import attributes
 from observability.logs import tell
 from observability.metrics import EventOutcome, Metrics, event_type_label
-from observability.tracing import LinkReason, accept_span, links_to, record_error, set_outcome, traceparent_of
+from observability.tracing import LinkReason, accept_span, links_to, set_outcome, traceparent_of
 from pipelines import PipelineRegistry
 from storage.batching import Overloaded
 from storage.records import NewEvent, NewRun, StoredEvent
@@ -131,7 +132,8 @@ class Acceptor:
         if isinstance(found, Unstorable):
             return self._rejected(new.type, _unstorable(found), span)
         problem = _not_now(found, new, incoming)
-        record_error(span, problem)
+        span.set_attribute(attributes.ERROR_TYPE, type(found).__name__)
+        span.set_status(Status(StatusCode.ERROR, problem.detail))
         return problem
 
     def _judge(self, new: NewEvent, stored: StoredEvent, span: Span) -> Accepted | Problem:

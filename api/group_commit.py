@@ -7,7 +7,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from api.deadlines import Deadlines
-from api.pace import Pace
+from api.pace import TICK, Pace
 from events import Permanent, Transient
 from observability.logs import get_logger, limit_rate
 from observability.metrics import Metrics
@@ -74,8 +74,10 @@ class GroupCommit:
         self._metrics = metrics
         self._on_created = on_created
         self._timeout = settings.accept_timeout
+        self._most_waiting = settings.flush_queue_max
         self._shed_after = settings.shed_after
         self._pace = Pace(lanes=settings.flushers, rows=settings.flush_max_rows)
+        self._ticking: asyncio.Handle | None = None
         self._bytes = 0
         self._most_bytes = max(settings.flush_max_bytes * _FLUSHES_WAITING, settings.max_body_bytes * 2)
         self._deadlines: Deadlines[_Pending] = Deadlines(self._expire)
@@ -96,15 +98,23 @@ class GroupCommit:
         """Start the flushers in the running loop."""
         limit_rate(__name__)
         self._batcher.start()
+        self._tick()
 
     async def close(self) -> None:
         """Store what waits, then stop."""
         await self._batcher.close()
         self._deadlines.close()
+        if self._ticking is not None:
+            self._ticking.cancel()
+
+    def _tick(self) -> None:
+        self._pace.tick()
+        self._ticking = asyncio.get_running_loop().call_later(TICK, self._tick)
 
     def is_overloaded(self) -> bool:
-        """Say whether an event that came now would wait longer than ``shed_after``."""
-        return self._pace.wait(asyncio.get_running_loop().time(), waiting=self.waiting) > self._shed_after
+        """Say whether an event that came now would find no place, or wait longer than ``shed_after``."""
+        waiting = self.waiting
+        return waiting >= self._most_waiting or self._pace.wait(waiting=waiting) > self._shed_after
 
     async def store(self, event: NewEvent) -> StoredEvent:
         """Store ``event``, or find what stands for its key; returns after the commit.
@@ -172,10 +182,10 @@ class GroupCommit:
     async def _flush(self, batch: Sequence[_Pending]) -> list[StoredEvent | BaseException]:
         loop = asyncio.get_running_loop()
         began = self._pace.begin(loop.time())
-        stored = 0
+        stored = False
         try:
             results = await split_refused(batch, self._write)
-            stored = sum(isinstance(result, StoredEvent) for result in results)
+            stored = any(isinstance(result, StoredEvent) for result in results)
         finally:
             self._pace.end(began, loop.time(), stored=stored)
         self._metrics.ingest_flush_events.labels().observe(len(batch))

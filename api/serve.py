@@ -17,7 +17,7 @@ from settings import ApiSettings, Settings
 _BACKLOG = 2048
 _KEEP_ALIVE = 30
 _YOUNG, _GENERATIONS = 10_000, 20
-_SPARE_CONNECTIONS = 1024
+_SPARE_CONNECTIONS = 6144
 """Connections beside those whose events may wait: readers, probes, and clients that keep theirs open."""
 
 _log = get_logger(__name__)

@@ -1,5 +1,6 @@
 """What the endpoints work with: made with the app, started and closed with the process."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import cast
@@ -16,11 +17,11 @@ from observability.metrics import Metrics
 from pipelines import PipelineRegistry
 from settings import DatabaseSettings, Settings
 from storage.bounded import Connection, bounded_transaction
+from storage.driver_pool import DriverPool
 from storage.engine import create_engine
 from storage.ingest import store_events
-from storage.ingest_pool import IngestPool
 from storage.records import NewEvent, StoredEvent
-from storage.wake import notify
+from storage.wake import NOTIFY
 
 
 class Services:
@@ -39,9 +40,9 @@ class Services:
         self.presenter = Presenter(settings.api)
         self._timeout = settings.api.accept_timeout
         database = _impatient(settings.database, self._timeout)
-        self._ingest = IngestPool(database, application="api-ingest")
+        self._ingest = DriverPool(database, application="api-ingest")
         self._read = create_engine(database, application="api-read")
-        self._wake = create_engine(database, application="api-wake", pool_size=1)
+        self._wake = DriverPool(database, application="api-wake")
         self.notifier = Notifier(self._notify)
         self.commits = GroupCommit(self._store, settings.api, metrics=metrics, on_created=self.notifier.wake)
         acceptor = Acceptor(registry, self.commits, metrics=metrics)
@@ -64,15 +65,18 @@ class Services:
     async def running(self) -> AsyncIterator[None]:
         """Run the flushers and the notifier; in the end store what waits and close every connection."""
         self.commits.start()
+        warming = asyncio.create_task(self._ingest.warm(self.settings.api.flushers), name="warm")
         self.notifier.start()
         try:
             yield
         finally:
             await self.commits.close()
+            warming.cancel()
+            await asyncio.wait({warming})
             await self.notifier.close()
             await self._ingest.close()
-            for engine in (self._read, self._wake):
-                await engine.dispose()
+            await self._wake.close()
+            await self._read.dispose()
 
     async def _store(
         self, events: Sequence[NewEvent], *, within: float, before_commit: Callable[[], None]
@@ -81,8 +85,7 @@ class Services:
             return await store_events(connection, events)
 
     async def _notify(self) -> None:
-        async with bounded_transaction(self._wake, within=self._timeout) as connection:
-            await notify(connection)
+        await self._wake.execute(NOTIFY, within=self._timeout)
 
 
 def services_of(request: Request) -> Services:

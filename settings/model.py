@@ -99,12 +99,14 @@ class ApiSettings(Group):
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: Port = Field(default=8000, description="Port to listen on.")
     max_body_bytes: PositiveInt = Field(default=1_048_576, description="Largest request body, in bytes.")
-    flush_max_rows: PositiveInt = Field(default=256, description="Events that share one commit, at most.")
+    flush_max_rows: PositiveInt = Field(default=1024, description="Events that share one commit, at most.")
     flush_max_bytes: PositiveInt = Field(default=4_194_304, description="Bytes of data that share one commit, at most.")
     flush_queue_max: PositiveInt = Field(
-        default=4096, description="Requests that may wait for a commit; beyond it the answer is 503 with Retry-After."
+        default=2048, description="Events that may wait for a commit; beyond it the answer is 503 with Retry-After."
     )
-    flushers: PositiveInt = Field(default=2, description="Commits under way side by side.")
+    flushers: PositiveInt = Field(
+        default=1, description="Commits under way side by side; one stores more, in fewer and larger commits."
+    )
     batch_max_events: PositiveInt = Field(default=1000, description="Events in one request, at most.")
     accept_timeout: PositiveFloat = Field(
         default=2.0, description="Seconds until an accept that got no commit is a 503."

@@ -13,11 +13,14 @@ from storage.engine import CONNECTION_FAULTS, connect
 
 CHANNEL = "throughline_due"
 
-_NOTIFY = text(f"NOTIFY {CHANNEL}")
+NOTIFY = f"NOTIFY {CHANNEL}"
+"""Wakes the relays. It is run in a transaction of its own: NOTIFY serialises the commits it rides with."""
+
+_NOTIFY = text(NOTIFY)
 
 
 async def notify(connection: AsyncConnection) -> None:
-    """Wake the relays. Called in a transaction of its own: NOTIFY serialises the commits it rides with."""
+    """Run ``NOTIFY`` in a transaction that has nothing else to do."""
     await connection.execute(_NOTIFY)
 
 

@@ -7,12 +7,12 @@ from pydantic import SecretStr
 
 from settings import DatabaseSettings
 from storage.engine import DatabaseUnavailable
-from storage.ingest_pool import IngestPool
+from storage.driver_pool import DriverPool
 
 
 @pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[IngestPool]:
-    made = IngestPool(DatabaseSettings(url=SecretStr(database_url)), application="test")
+async def pool(database_url: str) -> AsyncIterator[DriverPool]:
+    made = DriverPool(DatabaseSettings(url=SecretStr(database_url)), application="test")
     yield made
     await made.close()
 
@@ -21,17 +21,17 @@ def nothing() -> None:
     """Let it commit."""
 
 
-async def pid(pool: IngestPool) -> int:
+async def pid(pool: DriverPool) -> int:
     async with pool.transaction(within=5.0, before_commit=nothing) as connection:
         return int(await connection.fetchval("SELECT pg_backend_pid()"))
 
 
-async def test_a_connection_is_used_again(pool: IngestPool) -> None:
+async def test_a_connection_is_used_again(pool: DriverPool) -> None:
     assert await pid(pool) == await pid(pool)
 
 
 async def test_a_connection_that_the_server_ended_costs_one_transaction_at_most(
-    pool: IngestPool, database_url: str
+    pool: DriverPool, database_url: str
 ) -> None:
     ended = await pid(pool)
     other = await asyncpg.connect(database_url)
@@ -45,7 +45,7 @@ async def test_a_connection_that_the_server_ended_costs_one_transaction_at_most(
         await other.close()
 
 
-async def test_a_transaction_that_is_cancelled_leaves_no_busy_connection_behind(pool: IngestPool) -> None:
+async def test_a_transaction_that_is_cancelled_leaves_no_busy_connection_behind(pool: DriverPool) -> None:
     first = await pid(pool)
 
     async def linger() -> None:
