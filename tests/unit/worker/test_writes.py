@@ -20,7 +20,7 @@ class _Refusal(Exception):  # noqa: N818 - a driver's error
 
 class _Database:
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[None]:
+    async def statement(self) -> AsyncIterator[None]:
         yield
 
 
