@@ -132,7 +132,11 @@ class RelaySettings(Group):
     take_max: PositiveInt = Field(default=1000, description="Runs taken and published at once, at most.")
     window: PositiveInt = Field(default=2000, description="Sent but unclaimed runs kept in Redis, per queue.")
     message_max_runs: PositiveInt = Field(default=100, description="Run ids in one message, at most.")
-    single_below: PositiveInt = Field(default=16, description="Up to so many due runs, each gets a message of its own.")
+    single_below: PositiveInt = Field(
+        default=4,
+        description="Up to so many due runs, each gets a message of its own, "
+        "and more share about as many. Prefork workers want as many as they have children.",
+    )
     take_lease: PositiveFloat = Field(
         default=15.0, description="Seconds a taken run stays invisible to relays; a relay that dies costs so much."
     )

@@ -22,13 +22,14 @@ from storage.sql import FEW, typed
 _CLAIM = typed(
     f"""
     WITH lease AS (
-        SELECT lease_id, worker, cell, :tenant AS tenant, 'queued' AS sought FROM worker_leases
+        SELECT lease_id, worker, cell, 'queued' AS sought FROM worker_leases
         WHERE lease_id = :lease_id AND ended_at IS NULL AND expires_at > clock_timestamp()
         FOR KEY SHARE
     ), wanted AS (
-        SELECT r.tenant, r.run_id, asked.span_id
-        FROM lease CROSS JOIN unnest(:run_ids, :span_ids) WITH ORDINALITY AS asked(run_id, span_id, place)
-        JOIN runs r ON r.tenant = lease.tenant AND r.run_id = asked.run_id AND r.status = lease.sought
+        SELECT r.tenant, r.run_id, asked.span_id, asked.task_id
+        FROM lease CROSS JOIN unnest(:tenants, :run_ids, :span_ids, :task_ids) WITH ORDINALITY
+            AS asked(tenant, run_id, span_id, task_id, place)
+        JOIN runs r ON r.tenant = asked.tenant AND r.run_id = asked.run_id AND r.status = lease.sought
         WHERE {FEW} AND r.available_at <= now() AND r.cancel_requested_at IS NULL
           AND (r.home_queue IS NULL OR lease.cell)
         ORDER BY r.run_id
@@ -40,10 +41,12 @@ _CLAIM = typed(
         FROM wanted, lease
         WHERE r.tenant = wanted.tenant AND r.run_id = wanted.run_id
         RETURNING r.tenant, r.run_id, r.event_id, r.pipeline, r.pipeline_version, r.attempt, r.errors, r.deaths,
-                  r.traceparent, r.available_at, r.created_at, r.replay_of, r.replay_from, wanted.span_id
+                  r.traceparent, r.available_at, r.created_at, r.replay_of, r.replay_from,
+                  wanted.span_id, wanted.task_id
     ), begun AS (
         INSERT INTO attempts (tenant, run_id, attempt, lease_id, worker, task_id, span_id)
-        SELECT claimed.tenant, claimed.run_id, claimed.attempt, lease.lease_id, lease.worker, :task_id, claimed.span_id
+        SELECT claimed.tenant, claimed.run_id, claimed.attempt, lease.lease_id, lease.worker, claimed.task_id,
+               claimed.span_id
         FROM claimed CROSS JOIN lease
     )
     SELECT c.run_id, c.pipeline, c.pipeline_version, c.attempt, c.errors, c.deaths, c.traceparent, c.replay_of,
@@ -53,10 +56,10 @@ _CLAIM = typed(
            e.traceparent AS event_traceparent
     FROM claimed c JOIN events e USING (tenant, event_id)
     """,  # noqa: S608 - made of this package's own text; values are parameters
-    tenant=Text(),
+    tenants=ARRAY(Text),
     run_ids=ARRAY(Uuid),
     span_ids=ARRAY(Text),
-    task_id=Text(),
+    task_ids=ARRAY(Text),
     lease_id=Uuid(),
 ).columns(data=JSONB)
 
@@ -124,44 +127,65 @@ async def claim_runs(connection: AsyncConnection, claim: Claim) -> list[ClaimedR
     Runs that are done, held by another, cancelled or not due yet are left out, and so is everything when the lease
     has ended: a late or double message claims nothing.
     """
+    (claimed,) = await claim_together(connection, [claim])
+    return claimed
+
+
+async def claim_together(connection: AsyncConnection, claims: Sequence[Claim]) -> list[list[ClaimedRun]]:
+    """Make several claims under one lease, as ``claim_runs`` makes one; a run that two of them name goes to the first.
+
+    Raises:
+        ValueError: their leases differ.
+
+    """
+    if len({claim.lease_id for claim in claims}) != 1:
+        raise ValueError("claims of one statement are made under one lease")
+    asked: dict[tuple[str, UUID], tuple[int, str | None]] = {}
+    for place, claim in enumerate(claims):
+        for run_id, span_id in zip(claim.run_ids, claim.span_ids, strict=True):
+            asked.setdefault((claim.tenant, run_id), (place, span_id))
     rows = await connection.execute(
         _CLAIM,
         {
-            "tenant": claim.tenant,
-            "run_ids": list(claim.run_ids),
-            "span_ids": list(claim.span_ids),
-            "lease_id": claim.lease_id,
-            "task_id": claim.task_id,
+            "tenants": [tenant for tenant, _ in asked],
+            "run_ids": [run_id for _, run_id in asked],
+            "span_ids": [span_id for _, span_id in asked.values()],
+            "task_ids": [claims[place].task_id for place, _ in asked.values()],
+            "lease_id": claims[0].lease_id,
         },
     )
-    return [
-        ClaimedRun(
-            run_id=row.run_id,
-            event=Event(
-                tenant=row.tenant,
-                event_id=row.event_id,
-                source=row.source,
-                ce_id=row.ce_id,
-                type=row.type,
-                subject=row.subject,
-                time=row.time,
-                data=row.data,
-                received_at=row.received_at,
-                traceparent=row.event_traceparent,
-            ),
-            pipeline=row.pipeline,
-            pipeline_version=row.pipeline_version,
-            attempt=row.attempt,
-            errors=row.errors,
-            deaths=row.deaths,
-            traceparent=row.traceparent,
-            queue_wait=max(row.queue_wait, 0.0),
-            age=max(row.age, 0.0),
-            replay_of=row.replay_of,
-            replay_from=row.replay_from,
-        )
-        for row in rows
-    ]
+    claimed: list[list[ClaimedRun]] = [[] for _ in claims]
+    for row in rows:
+        claimed[asked[row.tenant, row.run_id][0]].append(_claimed_run(row))
+    return claimed
+
+
+def _claimed_run(row: Row[Any]) -> ClaimedRun:
+    return ClaimedRun(
+        run_id=row.run_id,
+        event=Event(
+            tenant=row.tenant,
+            event_id=row.event_id,
+            source=row.source,
+            ce_id=row.ce_id,
+            type=row.type,
+            subject=row.subject,
+            time=row.time,
+            data=row.data,
+            received_at=row.received_at,
+            traceparent=row.event_traceparent,
+        ),
+        pipeline=row.pipeline,
+        pipeline_version=row.pipeline_version,
+        attempt=row.attempt,
+        errors=row.errors,
+        deaths=row.deaths,
+        traceparent=row.traceparent,
+        queue_wait=max(row.queue_wait, 0.0),
+        age=max(row.age, 0.0),
+        replay_of=row.replay_of,
+        replay_from=row.replay_from,
+    )
 
 
 async def done_nodes(

@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-from events import QueueReason
+from events import QueueReason, Transient
 from observability.tracing import new_span_id
 from storage.attempts import errors_by_node
-from storage.claims import Claim, claim_runs, defer_runs, done_nodes, release_runs
+from storage.batching import Batcher
+from storage.claims import Claim, claim_together, defer_runs, done_nodes, release_runs
 from storage.engine import DatabaseUnavailable
 from storage.records import ClaimedRun, NodeResult
 from storage.worker_processes import previous_spans
@@ -19,6 +20,10 @@ from worker.message import Message
 from worker.outcomes import UNKNOWN_PIPELINE_DELAY
 
 _PAUSE: Final = 0.5
+_MOST_MESSAGES: Final = 50
+_MOST_RUNS: Final = 500
+_MOST_WAITING: Final = 100_000
+_WRITERS: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +36,16 @@ class _Earlier:
 _NOTHING: Final = _Earlier()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    message: Message
+    spans: dict[UUID, str]
+
+
+class _NoLease(Transient):
+    """There is no lease to claim under."""
+
+
 class Claims:
     """Asks PostgreSQL for runs, and says there what becomes of those that are not taken."""
 
@@ -38,50 +53,75 @@ class Claims:
         self._database = database
         self._keeper = keeper
         self._held = held
+        self._batcher: Batcher[_Asked, tuple[UUID, list[ClaimedRun]]] = Batcher(
+            self._claim_together,
+            max_items=_MOST_MESSAGES,
+            max_waiting=_MOST_WAITING,
+            max_bytes=_MOST_RUNS,
+            writers=_WRITERS,
+        )
+
+    def start(self) -> None:
+        """Begin to claim, in the running loop."""
+        self._batcher.start()
+
+    async def close(self) -> None:
+        """Make the claims that wait, then stop."""
+        await self._batcher.close()
 
     async def claim(self, message: Message, run_ids: Sequence[UUID]) -> list[Claimed]:
         """Claim those of the runs that are due and nobody's; waits for a lease and for PostgreSQL.
 
-        Runs that a claim took whose answer was lost are found by ``GivingBack.strays``; those whose lease was lost
-        meanwhile are handed back with it, and asked for anew.
+        Claims of messages that come together share a statement. Runs that a claim took whose answer was lost are found
+        by ``GivingBack.strays``; those whose lease was lost meanwhile are handed back with it, and asked for anew.
         """
-        spans = {run_id: new_span_id() for run_id in run_ids}
+        asked = _Asked(message=message, spans={run_id: new_span_id() for run_id in run_ids})
         while True:
-            lease_id = await self._keeper.held()
-            claim = Claim(
-                tenant=message.tenant,
-                run_ids=list(spans),
-                span_ids=list(spans.values()),
-                lease_id=lease_id,
-                task_id=message.task_id,
-            )
+            await self._keeper.held()
             try:
-                claimed = await self._ask(claim)
+                lease_id, runs = await self._batcher.submit(asked, size=len(asked.spans))
             except DatabaseUnavailable:
                 await asyncio.sleep(_PAUSE)
                 continue
+            except _NoLease:
+                continue
+            claimed = await self._completed(asked, runs)
             if self._keeper.lease_id == lease_id:
                 return claimed
 
-    async def _ask(self, claim: Claim) -> list[Claimed]:
+    async def _claim_together(self, asked: Sequence[_Asked]) -> Sequence[tuple[UUID, list[ClaimedRun]]]:
+        lease_id = self._keeper.lease_id
+        if lease_id is None:
+            raise _NoLease
+        claims = [
+            Claim(
+                tenant=one.message.tenant,
+                run_ids=list(one.spans),
+                span_ids=list(one.spans.values()),
+                lease_id=lease_id,
+                task_id=one.message.task_id,
+            )
+            for one in asked
+        ]
         async with self._database.statement() as connection:
-            runs = await claim_runs(connection, claim)
+            claimed = await claim_together(connection, claims)
+        return [(lease_id, runs) for runs in claimed]
+
+    async def _completed(self, asked: _Asked, runs: Sequence[ClaimedRun]) -> list[Claimed]:
         if all(run.attempt == 1 and run.replay_from is None for run in runs):
             earlier = _NOTHING
         else:
-            earlier = await self._earlier(claim.tenant, runs)
-        spans = dict(zip(claim.run_ids, claim.span_ids, strict=True))
-
-        def complete(run: ClaimedRun) -> Claimed:
-            return Claimed(
+            earlier = await self._earlier(asked.message.tenant, runs)
+        return [
+            Claimed(
                 run=run,
-                span_id=spans[run.run_id] or new_span_id(),
+                span_id=asked.spans[run.run_id],
                 done={result.node: record_of(result) for result in earlier.done.get(run.run_id, ())},
                 errors_by_node=earlier.errors.get(run.run_id, {}),
                 previous_span_id=earlier.spans.get(run.run_id),
             )
-
-        return [complete(run) for run in runs]
+            for run in runs
+        ]
 
     async def _earlier(self, tenant: str, runs: Sequence[ClaimedRun]) -> _Earlier:
         """Read what earlier attempts left; waits for PostgreSQL, since the runs are held already."""

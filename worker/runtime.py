@@ -100,9 +100,10 @@ class WorkerRuntime:
             on_refused=self._metrics.stale_writes.labels().inc,
         )
         self._writes = Writes(self._database)
+        self._claims = Claims(self._database, self._keeper, self._held)
         self._processing = Processing(
             self._registry,
-            Claims(self._database, self._keeper, self._held),
+            self._claims,
             self._writes,
             execution=Execution(self._writes, self._metrics),
             slots=self._slots(),
@@ -113,6 +114,7 @@ class WorkerRuntime:
         self._watchdog = Watchdog(after=self._blocked_limit * _NOTICE, limit=self._blocked_limit, metrics=self._metrics)
         self._watchdog.start()
         self._writes.start()
+        self._claims.start()
         self._keeper.start()
         self._strays = asyncio.get_running_loop().create_task(self._find_strays(), name="strays")
         cancelling = Cancelling(self._database, self._keeper, self._held)
@@ -201,6 +203,7 @@ class WorkerRuntime:
     async def _close(self) -> None:
         self._watchdog.stop()
         self._keeper.close()
+        await self._claims.close()
         await self._writes.close()
         await self._database.close()
         await self._lease_database.close()

@@ -6,8 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 from settings import DatabaseSettings
-from storage.engine import DatabaseUnavailable
 from storage.driver_pool import DriverPool
+from storage.engine import DatabaseUnavailable
 
 
 @pytest.fixture

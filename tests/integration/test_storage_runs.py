@@ -1,6 +1,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -115,6 +116,36 @@ async def read(engine: AsyncEngine, event_id: UUID) -> EventRecord:
         record = await queries.get_event(connection, tenant=TENANT, event_id=event_id)
     assert record is not None
     return record
+
+
+async def test_claims_made_together_each_get_their_own_runs_and_a_run_that_two_name_goes_to_the_first(
+    engine: AsyncEngine,
+) -> None:
+    stored = await store(engine, an_event(), an_event(), an_event())
+    first, second, third = (item.runs[0].run_id for item in stored)
+    lease_id = await lease(engine)
+    asked = [
+        claims.Claim(
+            tenant=TENANT,
+            run_ids=run_ids,
+            span_ids=[f"{number:016x}"] * len(run_ids),
+            lease_id=lease_id,
+            task_id=f"task-{number}",
+        )
+        for number, run_ids in enumerate(((first, second), (second, third)), start=1)
+    ]
+    async with transaction(engine) as connection:
+        claimed = await claims.claim_together(connection, asked)
+        rows = await connection.execute(text("SELECT run_id, task_id, span_id FROM attempts"))
+        attempts = {row.run_id: (row.task_id, row.span_id) for row in rows}
+        with pytest.raises(ValueError, match="one lease"):
+            await claims.claim_together(connection, [asked[0], replace(asked[1], lease_id=new_id())])
+    assert [{run.run_id for run in runs} for runs in claimed] == [{first, second}, {third}]
+    assert attempts == {
+        first: ("task-1", f"{1:016x}"),
+        second: ("task-1", f"{1:016x}"),
+        third: ("task-2", f"{2:016x}"),
+    }
 
 
 async def test_an_event_and_its_runs_come_back_as_they_went_in(engine: AsyncEngine) -> None:

@@ -1,3 +1,4 @@
+import asyncio
 import random
 import time
 from collections.abc import Iterable, Sequence
@@ -25,6 +26,8 @@ _REFUSED_SECONDS: Final = 30.0
 _SOON: Final = 0.02
 _FULL_FIRST: Final = 0.02
 _FULL_LONGEST: Final = 0.25
+_GATHER_SHARE: Final = 4.0
+_GATHER_LONGEST: Final = 0.06
 
 _log = get_logger(__name__)
 
@@ -39,7 +42,8 @@ class Publishing:
     A pass takes due runs, commits, and only then talks to Redis: what dies in between is taken again when the taking's
     lease ends, and sent twice rather than never. What was sent and is claimed by nobody in time is sent again, unless
     its message still waits in Redis. While Redis is down nothing is taken. Runs of the queue ``singly`` get a message
-    each.
+    each. Where runs come faster than they are claimed, a fifth of the time is spent on passes, so that each
+    finds several; a run that comes alone is published at once.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Publishing:
         self._ledger = Ledger(age=min(5.0, settings.take_lease / 3))
         self._backlog: set[str] = set()
         self._marker_seen = 0.0
+        self._gathering = False
 
     async def run_once(self) -> float:
         """Do one pass; return in how many seconds the next is worth while, if nobody calls for it earlier.
@@ -80,7 +85,10 @@ class Publishing:
         if lasted := self._redis.succeeded():
             _log.info("Redis takes messages again", seconds=round(lasted, 1))
         self._metrics.relay_last_pass.labels().set(time.time())
-        self._metrics.relay_pass_duration.labels().observe(time.monotonic() - began)
+        took = time.monotonic() - began
+        self._metrics.relay_pass_duration.labels().observe(took)
+        if self._gathering:
+            await asyncio.sleep(min(_GATHER_LONGEST, took * _GATHER_SHARE))
         return min(wait, self._settings.poll_interval)
 
     async def keep_sent(self, *, everything: bool = False) -> None:
@@ -116,6 +124,7 @@ class Publishing:
         async with self._database.reading() as connection:
             queues = await due.queues_with_work(connection)
         takes = {queue: await self._publish_queue(queue) for queue in queues}
+        self._gathering = any(_shares(take) for take in takes.values())
         self._backlog = {queue for queue, take in takes.items() if take.more}
         if any(take.more and not take.full for take in takes.values()):
             return 0.0
@@ -164,6 +173,11 @@ class Publishing:
         if not self._redis.failing:
             _log.warning("Redis takes no messages; what is due waits in PostgreSQL", error=str(error))
         return self._redis.failed()
+
+
+def _shares(take: Take) -> bool:
+    """Say whether runs come faster than they are claimed: the next pass had better wait for a few more."""
+    return not take.full and bool(take.runs) and (len(take.runs) > 1 or take.sent_before > 0)
 
 
 def _part(taken: due.Taken, messages: Iterable[Outgoing]) -> due.Taken:
