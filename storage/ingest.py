@@ -23,7 +23,7 @@ _INSERT: Final = """
             (tenant, event_id, source, ce_id, type, subject, time, data, content_hash, traceparent, routes)
         SELECT tenant, event_id, source, ce_id, type, subject, time, data::jsonb, content_hash, traceparent, routes
         FROM incoming
-        ON CONFLICT (tenant, source, ce_id) DO NOTHING
+        ON CONFLICT (tenant, source, ce_id) WHERE ce_id IS NOT NULL DO NOTHING
         RETURNING tenant, event_id, received_at, traceparent
     ), queued AS (
         INSERT INTO runs (tenant, run_id, event_id, pipeline, pipeline_version, queue, reason, traceparent)

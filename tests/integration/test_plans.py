@@ -1,0 +1,59 @@
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import TextClause
+from sqlalchemy.dialects.postgresql import asyncpg as driver
+
+from migrations import upgrade
+from settings import DatabaseSettings
+from storage import claims, ingest, outcomes
+
+RUN = ("runs", {"tenant", "run_id"})
+STATEMENTS: dict[str, tuple[TextClause | str, list[tuple[str, set[str]]]]] = {
+    "claim": (claims._CLAIM, [RUN, RUN, ("events", {"tenant", "event_id"})]),
+    "checkpoint": (outcomes._CHECKPOINT, [RUN]),
+    "finish": (outcomes._FINISH, [RUN, RUN, ("attempts", {"tenant", "run_id", "attempt"})]),
+    "what is there already": (
+        ingest._EXISTING,
+        [("events", {"tenant", "source", "ce_id"}), ("runs", {"tenant", "event_id"})],
+    ),
+}
+"""Which tables a statement reads, and by which columns' equality."""
+
+
+def sql_of(statement: TextClause | str) -> str:
+    return statement if isinstance(statement, str) else str(statement.compile(dialect=driver.dialect()))
+
+
+def nodes(plan: Any) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from nodes(part)
+
+
+def generic_plan(connection: psycopg.Connection[Any], statement: str) -> dict[str, Any]:
+    """The plan that a connection keeps which prepared the statement in this state of the tables."""
+    nulls = ", ".join(["NULL"] * max(int(number) for number in re.findall(r"\$(\d+)", statement)))
+    connection.execute("SET plan_cache_mode = force_generic_plan")
+    connection.execute(f"PREPARE hot AS {statement}".encode())
+    row = connection.execute(f"EXPLAIN (FORMAT JSON) EXECUTE hot({nulls})".encode()).fetchone()
+    assert row is not None
+    plan: dict[str, Any] = row[0][0]["Plan"]
+    return plan
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_a_plan_made_while_the_tables_are_new_goes_by_keys(name: str, empty_database_url: str) -> None:
+    statement, expected = STATEMENTS[name]
+    upgrade(DatabaseSettings.model_validate({"url": empty_database_url}))
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        plan = generic_plan(connection, sql_of(statement))
+    read = [
+        (node["Relation Name"], set(re.findall(r"\b(\w+) = ", node.get("Index Cond", ""))))
+        for node in nodes(plan)
+        if node["Node Type"] != "ModifyTable" and node.get("Relation Name", "worker_leases") != "worker_leases"
+    ]
+    assert sorted(read, key=repr) == sorted(expected, key=repr)
