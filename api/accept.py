@@ -7,8 +7,9 @@ from uuid import UUID
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 
-from api.group_commit import GroupCommit, NotStored, OutcomeUnknown, Unstorable
+from api.group_commit import GroupCommit
 from api.incoming import IncomingEvent
+from api.pending import NotStored, OutcomeUnknown, Unstorable
 from api.problems import Problem, ProblemType
 from events import DEFAULT_SOURCE, new_id
 from observability import attributes
