@@ -35,7 +35,9 @@ _INSERT: Final = """
     ), counted AS (
         INSERT INTO run_deltas (tenant, accepted) SELECT tenant, count(*) FROM queued GROUP BY tenant
     )
-    SELECT event_id, received_at FROM stored
+    SELECT count(*) AS stored, max(received_at) AS received_at,
+           CASE WHEN count(*) < cardinality($2) THEN array_agg(event_id) END AS event_ids
+    FROM stored
 """
 
 _EXISTING: Final = """
@@ -64,11 +66,13 @@ async def store_events(connection: Fetches, new: Sequence[NewEvent]) -> list[Sto
     Of two events with one key the first stored wins, whether it came in this call or another. Raises the driver's
     error when PostgreSQL refuses a row: then nothing of the call is stored (``storage.engine.refused_state``).
     """
-    rows = await connection.fetch(_INSERT, *_columns(new))
-    if len(rows) == len(new):
-        received_at = rows[0]["received_at"] if rows else None  # one transaction, one time
+    if not new:
+        return []
+    (row,) = await connection.fetch(_INSERT, *_columns(new))
+    received_at = row["received_at"]  # one transaction, one time
+    if row["stored"] == len(new):
         return [_created(event, received_at) for event in new]
-    created = {row["event_id"]: row["received_at"] for row in rows}
+    created = dict.fromkeys(row["event_ids"] or (), received_at)
     missing = [event for event in new if event.event_id not in created]
     existing = await _existing(connection, missing) if missing else {}
     removed = [event for event in missing if _key(event) not in existing]
@@ -89,9 +93,7 @@ def _created(event: NewEvent, received_at: Any) -> StoredEvent:
         content_hash=event.content_hash,
         received_at=received_at,
         traceparent=event.traceparent,
-        runs=tuple(
-            [RunSummary(run_id=run.run_id, pipeline=run.pipeline, status=RunStatus.QUEUED) for run in event.runs]
-        ),
+        runs=tuple([RunSummary(run.run_id, run.pipeline, RunStatus.QUEUED) for run in event.runs]),
     )
 
 
