@@ -65,6 +65,7 @@ def _single(bench: Bench, connections: int) -> None:
 
 def _batches(bench: Bench) -> None:
     stack = bench.stack
+    stack.sink.reset()
     accepted = 0
     with bench.costing("ingest batch 100", lambda: accepted):
         sent = bench.send(
@@ -73,6 +74,7 @@ def _batches(bench: Bench) -> None:
         accepted = sent.accepted
     bench.add("ingest batch 100", sent.rate)
     bench.add("ingest batch 100 p99", sent.p99 * 1000, "ms")
+    bench.check_accepts("ingest batch 100", posts=sent.requests, events=accepted)
     stack.database.forget_events()
 
 
