@@ -13,7 +13,7 @@ from api.pending import NotStored, OutcomeUnknown, Unstorable
 from api.problems import Problem, ProblemType
 from events import DEFAULT_SOURCE
 from observability import attributes
-from observability.logs import tell_all
+from observability.logs import get_logger, tell_all
 from observability.metrics import EventOutcome, Metrics, event_type_label
 from observability.tracing import AcceptSpan, accept_span, accept_spans, traceparent_of
 from pipelines import PipelineRegistry
@@ -43,6 +43,8 @@ class Accepted(NamedTuple):
         """The HTTP status."""
         return 202 if self.stored.created else 200
 
+
+_log = get_logger(__name__)
 
 _Told = list[tuple[str, EventOutcome, Mapping[str, object]]]
 """What stands, to be counted and logged: the event's type, what became of it, and the fields of its line."""
@@ -100,7 +102,7 @@ class Acceptor:
             ]
             found = iter(await self._commits.store_all([new for new in checked if isinstance(new, NewEvent)]))
             return [
-                new if isinstance(new, Problem) else self._settle(incoming, new, next(found), span, told)
+                new if isinstance(new, Problem) else self._settle_apart(incoming, new, next(found), span, told)
                 for incoming, new, span in zip(sent, checked, begun.spans, strict=True)
             ]
         finally:
@@ -165,6 +167,18 @@ class Acceptor:
         span.set_attribute(attributes.ERROR_TYPE, type(found).__name__)
         span.set_status(Status(StatusCode.ERROR, problem.detail))
         return problem
+
+    def _settle_apart(
+        self, incoming: IncomingEvent, new: NewEvent, found: StoredEvent | Exception, span: AcceptSpan, told: _Told
+    ) -> Accepted | Problem:
+        """Make the answer of an event beside others: a fault of ours is its own, and not theirs to suffer."""
+        try:
+            return self._settle(incoming, new, found, span, told)
+        except Exception as error:  # noqa: BLE001 - it is told, and what stands is told too
+            _log.exception("an event of an array failed", event_id=str(new.event_id))
+            span.set_attribute(attributes.ERROR_TYPE, type(error).__name__)
+            span.set_status(Status(StatusCode.ERROR, "internal"))
+            return Problem(ProblemType.INTERNAL, "Something went wrong here; trace_id finds the log lines.")
 
     def _judge(self, new: NewEvent, stored: StoredEvent, span: Span | AcceptSpan, told: _Told) -> Accepted | Problem:
         """Tell a new event from one sent again and from another under the same key."""

@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+import asyncpg
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -50,6 +51,24 @@ async def test_each_event_of_a_batch_is_answered_on_its_own_in_the_order_sent(da
         story = (await client.get(f"/events/{body['items'][0]['event']['event_id']}")).json()
         assert (story["id"], story["trace_id"]) == ("new", body["items"][0]["event"]["trace_id"])
         assert len((await client.get("/events")).json()["items"]) == 4
+
+
+async def test_an_event_that_breaks_something_is_a_500_of_its_own_and_its_neighbours_stand(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(
+            "CREATE FUNCTION deny() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '42501'; END $$; "
+            "CREATE TRIGGER deny BEFORE INSERT ON events FOR EACH ROW WHEN (NEW.ce_id = 'odd') EXECUTE FUNCTION deny()"
+        )
+    finally:
+        await connection.close()
+    async with running_api(database_url) as client:
+        answer = await client.post("/events", json=[ANY | {"id": ce_id} for ce_id in ("a", "odd", "b")])
+        body = answer.json()
+        assert (answer.status_code, statuses(body)) == (202, [202, 500, 202])
+        assert body["items"][1]["problem"]["type"] == "/problems/internal"
+        assert sorted(item["id"] for item in (await client.get("/events")).json()["items"]) == ["a", "b"]
 
 
 async def test_of_two_with_one_key_in_a_batch_the_first_is_stored(database_url: str) -> None:

@@ -19,12 +19,12 @@ def test_what_a_server_that_goes_leaves_behind_passes_by_itself(error: Exception
     assert is_unavailable(error)
 
 
-class Unencodable(asyncpg.InterfaceError, ValueError):
+class UnencodableError(asyncpg.InterfaceError, ValueError):
     """As the driver's own, which has no public name."""
 
 
 def test_a_value_that_the_driver_cannot_encode_is_refused_whoever_wraps_it() -> None:
-    encoding = Unencodable("invalid input for query argument $1: a lone surrogate")
+    encoding = UnencodableError("invalid input for query argument $1: a lone surrogate")
     through_sqlalchemy = Exception("wrapped by the dialect")
     through_sqlalchemy.__cause__ = encoding
     for error in (encoding, DBAPIError("INSERT", {}, through_sqlalchemy)):
