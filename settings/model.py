@@ -74,9 +74,9 @@ class RedisSettings(Group):
         description="Redis URL (redis://, rediss:// for TLS, or unix://).",
     )
     socket_timeout: PositiveFloat = Field(
-        default=10.0, description="Seconds a command may take; bounds how long a half-open connection stays unnoticed."
+        default=5.0, description="Seconds a command may take; bounds how long a half-open connection stays unnoticed."
     )
-    connect_timeout: PositiveFloat = Field(default=5.0, description="Seconds to wait for a new connection.")
+    connect_timeout: PositiveFloat = Field(default=3.0, description="Seconds to wait for a new connection.")
     health_check_interval: PositiveFloat = Field(
         default=5.0, description="Seconds of idleness after which a connection is tested before use."
     )

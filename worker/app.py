@@ -5,6 +5,7 @@ from celery import Celery
 from kombu.entity import Exchange, Queue
 
 from settings import RedisSettings, Settings, WorkerSettings
+from worker import transport
 
 TASK_NAME: Final = "process_incoming_event"
 
@@ -18,6 +19,7 @@ def create_celery(settings: Settings) -> Celery:
 
     A worker consumes the queues of its settings and no others; a publisher may name any queue.
     """
+    transport.install()
     app = Celery("throughline", amqp="worker.amqp:DirectAMQP", include=["worker.tasks"])
     app.loader.override_backends = dict.fromkeys(("redis", "rediss"), "worker.results:RedisResults")
     app.conf.update(
