@@ -19,40 +19,37 @@ Builder: TypeAlias = Callable[[Plan], tuple[Rule, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleFile:
-    """A file of rules: its groups by name. One that is ``optional`` stays away while the catalogue lacks a metric."""
+    """A file of one group, whose rules are evaluated in their order: what is recorded stands before who reads it.
+
+    One that is ``optional`` stays away while the catalogue lacks a metric.
+    """
 
     name: str
-    groups: tuple[tuple[str, Builder], ...]
+    builders: tuple[Builder, ...]
     optional: bool = False
 
     def rules(self, plan: Plan) -> Iterator[Rule]:
         """Yield every rule."""
-        for _, build in self.groups:
+        for build in self.builders:
             yield from build(plan)
 
     def is_on(self, plan: Plan) -> bool:
         """Say whether the file belongs to the rules that are rendered."""
         return not self.optional or metrics_named(self.rules(plan)) <= {metric.name for metric in catalogue}
 
-    def document(self, plan: Plan) -> list[dict[str, object]]:
-        """Return the groups as they stand in a rule file."""
-        built = [(name, build(plan)) for name, build in self.groups]
-        return [
-            {"name": name, "rules": [rule.document(plan.links) for rule in rules]} for name, rules in built if rules
-        ]
+    def document(self, plan: Plan) -> dict[str, object]:
+        """Return the group as it stands in a rule file."""
+        return {"name": f"throughline-{self.name}", "rules": [rule.document(plan.links) for rule in self.rules(plan)]}
 
 
 FILES: Final = (
-    RuleFile(name="slo", groups=(("throughline-slo-recordings", slo.recordings), ("throughline-slo", slo.alerts))),
-    RuleFile(
-        name="queues",
-        groups=(("throughline-queue-recordings", queues.recordings), ("throughline-queues", queues.alerts)),
-    ),
-    RuleFile(name="runs", groups=(("throughline-runs", runs.alerts),)),
-    RuleFile(name="relay", groups=(("throughline-relay", relay.alerts),)),
-    RuleFile(name="api", groups=(("throughline-api", api.alerts),)),
-    RuleFile(name="telemetry", groups=(("throughline-telemetry", telemetry.alerts),)),
-    RuleFile(name="stores", groups=(("throughline-stores", stores.alerts),), optional=True),
+    RuleFile(name="slo", builders=(slo.recordings, slo.alerts)),
+    RuleFile(name="queues", builders=(queues.recordings, queues.alerts)),
+    RuleFile(name="runs", builders=(runs.alerts,)),
+    RuleFile(name="relay", builders=(relay.alerts,)),
+    RuleFile(name="api", builders=(api.alerts,)),
+    RuleFile(name="telemetry", builders=(telemetry.alerts,)),
+    RuleFile(name="stores", builders=(stores.alerts,), optional=True),
 )
 
 
@@ -71,7 +68,7 @@ def render_files(plan: Plan) -> dict[str, str]:
 def render(plan: Plan, *, files: Sequence[RuleFile] | None = None) -> str:
     """Return the rules of ``files``, by default of all that are on, as one file."""
     shown = [file for file in FILES if file.is_on(plan)] if files is None else files
-    return _dump({"groups": [group for file in shown for group in file.document(plan)]})
+    return _dump({"groups": [file.document(plan) for file in shown]})
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # it has no annotations
