@@ -18,11 +18,11 @@ def _stalled(plan: Plan) -> Alert:
     return Alert(
         name="ThroughlineRelayStalled",
         expr=f"time() - max({_LATEST}) > {limit:g}\nor absent({_LATEST})",
-        lasted=plan.scale.span("1m"),
+        lasted=plan.scale.span("2m"),
         severity=Severity.PAGE,
         board=Board.QUEUES,
         summary="No relay moves runs to the workers",
-        description="No relay has looked for due runs and got through for a minute, or none is scraped.",
+        description="No relay has looked for due runs and got through for minutes, or none is scraped.",
     )
 
 

@@ -51,7 +51,7 @@ CASES = (
         kind=Kind.BOUNDARY,
         severity=PAGE,
         series=passed("0+60x10 600x20"),
-        expect={"12m": [], "13m": [{}]},
+        expect={"13m": [], "14m": [{}]},
     ),
     Case(
         alert=REFUSED,
