@@ -77,7 +77,7 @@ def _postgres(plan: Plan) -> tuple[Alert, ...]:
             severity=Severity.TICKET,
             board=Board.STORES,
             summary="A transaction has been open for long",
-            description="The oldest transaction is {{ $value | humanizeDuration }} old; until it ends nothing is "
-            "cleaned up, and the tables of the queue bloat.",
+            description="The oldest transaction of our role is {{ $value | humanizeDuration }} old; until it ends, "
+            "nothing is cleaned up, and the tables of the queue bloat.",
         ),
     )

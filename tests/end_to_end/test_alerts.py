@@ -4,22 +4,26 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
+from pydantic import SecretStr
 
+from migrations import upgrade
 from observability.alerts import TimeScale
 from pipelines import PipelineRegistry
-from settings import Settings
+from settings import DatabaseSettings, Settings
 from tests.support.otlp import OtlpReceiver
 from tests.support.prometheus import Prometheus, prometheus
 from tests.support.system import System, eventually, system
 from throughline.cli.slo import plan_of
-from throughline.embedded import EmbeddedRedis, free_port
+from throughline.embedded import EmbeddedPostgres, EmbeddedRedis, free_port
 
 pytestmark = [pytest.mark.verify, pytest.mark.timeout(240)]
 
 FLOWS = "tests.support.flows"
 SCALE = 1 / 60
 EVERY = "500ms"
+SENDERS = 8
 HEALTHY = 40
 """Scrapes of a healthy system: 20 s, which stand for 20 minutes."""
 
@@ -48,25 +52,28 @@ class Stage:
         port = str(self._worker_port)
         self.whole.start("worker", ready=f"http://127.0.0.1:{port}/metrics", THROUGHLINE_WORKER_METRICS_PORT=port)
 
-    def send(self, type_: str) -> None:
-        self.whole.post({"type": type_, "data": {"log": self._log}})
+    def send(self, type_: str, **data: float) -> None:
+        self.whole.post({"type": type_, "data": {"log": self._log, **data}})
 
     @contextmanager
     def load(self) -> Iterator[None]:
-        """Some twenty events a second, one after the other."""
+        """Some twenty events a second, by senders that take a 503 for an answer."""
         stop = threading.Event()
+        event = {"type": "test.prompt", "data": {"log": self._log}}
 
         def send() -> None:
-            while not stop.wait(0.05):
-                self.send("test.prompt")
+            with httpx.Client(base_url=self.whole.api_url, timeout=10, trust_env=False) as client:
+                while not stop.wait(SENDERS / 20):
+                    assert client.post("/events", json=event).status_code in {202, 503}
 
-        with ThreadPoolExecutor(1) as pool:
-            sending = pool.submit(send)
+        with ThreadPoolExecutor(SENDERS) as pool:
+            sending = [pool.submit(send) for _ in range(SENDERS)]
             try:
                 yield
             finally:
                 stop.set()
-                sending.result()
+                for one in sending:
+                    one.result()
 
 
 @pytest.fixture
@@ -77,13 +84,22 @@ def redis(tmp_path: Path) -> Iterator[EmbeddedRedis]:
 
 
 @pytest.fixture
-def stage(database_url: str, redis: EmbeddedRedis, receiver: OtlpReceiver, tmp_path: Path) -> Iterator[Stage]:
+def postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    """The same."""
+    with EmbeddedPostgres(tmp_path / "postgres", log_file=tmp_path / "postgres.log") as server:
+        upgrade(DatabaseSettings(url=SecretStr(server.url)))
+        yield server
+
+
+@pytest.fixture
+def stage(postgres: EmbeddedPostgres, redis: EmbeddedRedis, receiver: OtlpReceiver, tmp_path: Path) -> Iterator[Stage]:
     settings = {
         "THROUGHLINE_TELEMETRY_ENDPOINT": receiver.endpoint,
         "THROUGHLINE_PIPELINES_MODULES": f'["{FLOWS}"]',
         "THROUGHLINE_REDIS_SOCKET_TIMEOUT": "1",
+        "THROUGHLINE_WORKER_BLOCKED_LIMIT": "6",
     }
-    with system(database_url=database_url, redis_url=redis.url, home=tmp_path, settings=settings) as whole:
+    with system(database_url=postgres.url, redis_url=redis.url, home=tmp_path, settings=settings) as whole:
         made = Stage(whole, tmp_path)
         whole.start_api()
         made.start_relay()
@@ -99,16 +115,21 @@ def watching(stage: Stage, tmp_path: Path) -> Iterator[Prometheus]:
 
 
 def test_faults_fire_their_alerts_which_resolve_and_health_fires_none(
-    stage: Stage, watching: Prometheus, redis: EmbeddedRedis
+    stage: Stage, watching: Prometheus, redis: EmbeddedRedis, postgres: EmbeddedPostgres
 ) -> None:
     """One after another, since a system is started once; at a sixtieth of the time that the rules have in earnest."""
     with stage.load():
         health_fires_none(watching)
         code_that_fails(stage, watching)
+        code_that_is_tried_again(stage, watching)
+        code_that_blocks(stage, watching)
         no_relay(stage, watching)
         no_worker(stage, watching)
         no_redis(redis, watching)
+        no_postgres(postgres, watching)
     watching.resolves("ThroughlineDeadRunsGrow")
+    watching.resolves("ThroughlineRetryStorm")
+    watching.resolves("ThroughlineLoopBlocked")
     watching.resolves("ThroughlineBudgetBurnsFast", sli="execution", pipeline="refusing")
     assert watching.unhealthy() == []
 
@@ -138,6 +159,19 @@ def code_that_fails(stage: Stage, watching: Prometheus) -> None:
     watching.awaits("ThroughlineDeadRunsGrow")
 
 
+def code_that_is_tried_again(stage: Stage, watching: Prometheus) -> None:
+    def storm() -> object:
+        stage.send("test.steady", fail_attempts=2)
+        return watching.firing("ThroughlineRetryStorm", pipeline="steady")
+
+    eventually(storm, what="ThroughlineRetryStorm fires")
+
+
+def code_that_blocks(stage: Stage, watching: Prometheus) -> None:
+    stage.send("test.blocking", sleep=2.5)
+    watching.awaits("ThroughlineLoopBlocked", pipeline="blocking", node="block")
+
+
 def no_relay(stage: Stage, watching: Prometheus) -> None:
     stage.whole.stop("relay")
     watching.awaits("ThroughlineRelayStalled")
@@ -165,3 +199,14 @@ def no_redis(redis: EmbeddedRedis, watching: Prometheus) -> None:
     finally:
         redis.resume()
     watching.resolves("ThroughlineRelayStalled")
+
+
+def no_postgres(postgres: EmbeddedPostgres, watching: Prometheus) -> None:
+    postgres.pause()
+    try:
+        watching.awaits("ThroughlineApiTurnsEventsAway")
+        watching.awaits("ThroughlineBudgetBurnsFast", sli="ingest")
+    finally:
+        postgres.resume()
+    watching.resolves("ThroughlineApiTurnsEventsAway")
+    watching.resolves("ThroughlineBudgetBurnsFast", sli="ingest")
