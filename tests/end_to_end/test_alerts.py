@@ -26,6 +26,8 @@ EVERY = "500ms"
 SENDERS = 8
 HEALTHY = 40
 """Scrapes of a healthy system: 20 s, which stand for 20 minutes."""
+REDIS_DOWN, POSTGRES_DOWN = {"ThroughlineRedisDown"}, {"ThroughlinePostgresDown"}
+"""Watched where the relay tells of them."""
 
 
 class Stage:
@@ -196,9 +198,12 @@ def no_redis(redis: EmbeddedRedis, watching: Prometheus) -> None:
     redis.pause()
     try:
         watching.awaits("ThroughlineRelayStalled")
+        for alert in REDIS_DOWN & watching.watched():
+            watching.awaits(alert)
     finally:
         redis.resume()
-    watching.resolves("ThroughlineRelayStalled")
+    for alert in REDIS_DOWN | {"ThroughlineRelayStalled"}:
+        watching.resolves(alert)
 
 
 def no_postgres(postgres: EmbeddedPostgres, watching: Prometheus) -> None:
@@ -206,7 +211,11 @@ def no_postgres(postgres: EmbeddedPostgres, watching: Prometheus) -> None:
     try:
         watching.awaits("ThroughlineApiTurnsEventsAway")
         watching.awaits("ThroughlineBudgetBurnsFast", sli="ingest")
+        for alert in POSTGRES_DOWN & watching.watched():
+            watching.awaits(alert)
     finally:
         postgres.resume()
+    for alert in POSTGRES_DOWN:
+        watching.resolves(alert)
     watching.resolves("ThroughlineApiTurnsEventsAway")
     watching.resolves("ThroughlineBudgetBurnsFast", sli="ingest")

@@ -50,6 +50,11 @@ class Prometheus:
         """Return the names of all alerts that ever fired."""
         return {one["alertname"] for one in self.query('count_over_time(ALERTS{alertstate="firing"}[1h])')}
 
+    def watched(self) -> set[str]:
+        """Return the names of all alerts that there are."""
+        groups = self._get("/api/v1/rules")["groups"]
+        return {rule["name"] for group in groups for rule in group["rules"] if rule["type"] == "alerting"}
+
     def unhealthy(self) -> list[str]:
         """Return what went wrong with evaluating the rules."""
         groups = self._get("/api/v1/rules")["groups"]
