@@ -41,7 +41,7 @@ _NO_TELEMETRY: TelemetryConfig = {
 class _Api(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         services: Services = self.state.services
-        return Front(super().build_middleware_stack(), services.intake, metrics=services.metrics)
+        return Front(super().build_middleware_stack(), services.intake, requests=services.requests)
 
 
 def create_app(
@@ -83,7 +83,7 @@ def create_app(
     )
     app.state.services = services
     app.add_middleware(PlainRequests)
-    app.add_middleware(Observed, metrics=counted)
+    app.add_middleware(Observed, requests=services.requests)
     problem_handlers.install(app)
     for module in (post_event, read_events, read_runs, change_runs, pipelines, operations):
         module.register(app)

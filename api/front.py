@@ -5,11 +5,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.body import Headers, headers_of
 from api.intake import Answer, Intake
+from api.measuring import EVENTS_PATH, Requests
 from api.middleware import NOSNIFF, failed
-from observability.metrics import Metrics
 from observability.tracing import context_from, server_span, set_response
-
-_PATH = "/events"
 
 
 class Front:
@@ -18,16 +16,16 @@ class Front:
     What surrounds a request is the same here as there: its span, its duration, a last resort for errors.
     """
 
-    def __init__(self, app: ASGIApp, intake: Intake, *, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, intake: Intake, *, requests: Requests) -> None:
         self._app = app
         self._intake = intake
-        self._metrics = metrics
+        self._requests = requests
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """See ASGI."""
         if (
             scope["type"] == "http"
-            and scope["path"] == _PATH
+            and scope["path"] == EVENTS_PATH
             and scope["method"] == "POST"
             and not scope.get("root_path")
         ):
@@ -40,7 +38,7 @@ class Front:
         context = context_from(_text(headers, b"traceparent"), _text(headers, b"tracestate"))
         status = 500
         with server_span(
-            "POST", _PATH, context=context, scheme=scope.get("scheme", "http"), server=scope.get("server")
+            "POST", EVENTS_PATH, context=context, scheme=scope.get("scheme", "http"), server=scope.get("server")
         ) as span:
             try:
                 answer = await self._answer(scope, headers, receive)
@@ -48,10 +46,9 @@ class Front:
                 await send({"type": "http.response.start", "status": status, "headers": [*answer.headers, NOSNIFF]})
                 await send({"type": "http.response.body", "body": answer.body})
             finally:
-                set_response(span, method="POST", status=status, route=_PATH)
-                self._metrics.http_request_duration.labels(
-                    http_request_method="POST", http_route=_PATH, http_response_status_code=str(status)
-                ).observe(time.perf_counter() - began)
+                set_response(span, method="POST", status=status, route=EVENTS_PATH)
+                seconds = time.perf_counter() - began
+                self._requests.measured(method="POST", route=EVENTS_PATH, status=status, seconds=seconds)
 
     async def _answer(self, scope: Scope, headers: Headers, receive: Receive) -> Answer:
         try:

@@ -8,9 +8,9 @@ from fastapi import Request, Response
 from opentelemetry.trace import get_current_span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.measuring import Requests
 from api.problems import Problem, ProblemType, problem_response
 from observability.logs import get_logger
-from observability.metrics import Metrics, method_label
 from observability.tracing import context_from, record_error, server_span, set_response
 
 _UNMATCHED = "unmatched"
@@ -75,9 +75,9 @@ class Observed:
     Probes and scrapes are measured, but have no span.
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, requests: Requests) -> None:
         self._app = app
-        self._metrics = metrics
+        self._requests = requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -110,11 +110,12 @@ class Observed:
             if not answer.started:
                 await response(scope, receive, answer.send)
         finally:
-            self._metrics.http_request_duration.labels(
-                http_request_method=method_label(scope["method"]),
-                http_route=_route(scope) or _UNMATCHED,
-                http_response_status_code=str(answer.status),
-            ).observe(time.perf_counter() - began)
+            self._requests.measured(
+                method=scope["method"],
+                route=_route(scope) or _UNMATCHED,
+                status=answer.status,
+                seconds=time.perf_counter() - began,
+            )
 
 
 def failed(scope: Scope, error: Exception) -> Response:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from api.accept import Acceptor
 from api.group_commit import GroupCommit
 from api.intake import Intake
+from api.measuring import Requests
 from api.notifier import Notifier
 from api.presenting import Presenter
 from observability.metrics import Metrics
@@ -37,6 +38,7 @@ class Services:
         self.registry = registry
         self.metrics = metrics
         self.collectors = collectors
+        self.requests = Requests(metrics, settings.slo)
         self.presenter = Presenter(settings.api)
         self._timeout = settings.api.accept_timeout
         database = _impatient(settings.database, self._timeout)

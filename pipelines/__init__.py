@@ -12,6 +12,7 @@ from pipelines.registry import PipelineRegistry
 from pipelines.retry import NodeTimeoutError, RetryPolicy, decide
 from pipelines.router import Route, RouterNode
 from pipelines.schema import EventSchema
+from pipelines.slo import Slo, Target
 
 __all__ = [
     "EventSchema",
@@ -29,6 +30,8 @@ __all__ = [
     "RetryPolicy",
     "Route",
     "RouterNode",
+    "Slo",
+    "Target",
     "TaskContext",
     "decide",
     "execute",

@@ -60,12 +60,13 @@ def check_timeout(place: str, timeout: object, *, name: str = "timeout") -> None
         InvalidTimeoutError: it is not.
 
     """
-    if (
-        isinstance(timeout, bool)
-        or not isinstance(timeout, int | float)
-        or not (math.isfinite(timeout) and timeout > 0)
-    ):
+    if not is_seconds(timeout):
         raise InvalidTimeoutError(f"{place}: {name} is {timeout!r}; give seconds above 0")
+
+
+def is_seconds(value: object) -> bool:
+    """Say whether ``value`` is a finite number above 0."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
 def is_count(value: object) -> bool:

@@ -23,6 +23,10 @@ class InvalidRetryPolicyError(PipelineError):
     """A retry policy's numbers make no sense."""
 
 
+class InvalidSloError(PipelineError):
+    """A pipeline's targets can't be met, can't be missed, or can't be measured."""
+
+
 class InvalidTypePatternError(PipelineError):
     """A pipeline's event types are neither exact types nor prefixes such as ``github.*``."""
 

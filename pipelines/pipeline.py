@@ -17,6 +17,7 @@ from pipelines.graph import NodeClass, build_steps
 from pipelines.journal import NodeRecord
 from pipelines.retry import RetryPolicy, check_retry, decide
 from pipelines.schema import SchemaT
+from pipelines.slo import Slo, check_slo
 from pipelines.steps import Step
 
 
@@ -27,7 +28,8 @@ class Pipeline(Generic[SchemaT]):
     ``types`` are exact event types or prefixes (``github.*``). ``edges`` says which node follows which; a router's
     routes say it for the router; a node with neither ends the run. ``timeout`` is the seconds one try may take,
     ``lifetime`` those a run has in all, its tries and waits, from when it was made. ``queue`` is where its runs wait,
-    ``retry`` what happens after an error in a node that has no policy of its own.
+    ``retry`` what happens after an error in a node that has no policy of its own. ``slo`` is what is promised of its
+    runs, which the alerts hold it to; None promises nothing.
 
     Raises:
         PipelineError: something is wrong; each mistake has a class of its own, and the message says how to mend it.
@@ -44,6 +46,7 @@ class Pipeline(Generic[SchemaT]):
     lifetime: float | None = None
     queue: str = "default"
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    slo: Slo | None = field(default_factory=Slo)
     steps: Mapping[str, Step] = field(init=False, repr=False)
     json_schema: Mapping[str, JsonValue] = field(init=False, repr=False)
 
@@ -58,6 +61,7 @@ class Pipeline(Generic[SchemaT]):
         if self.lifetime is not None:
             check_timeout(place, self.lifetime, name="lifetime")
         check_retry(place, self.retry)
+        check_slo(place, self.slo, timeout=self.timeout)
         steps = build_steps(self.name, start=self.start, edges=self.edges)
         for attribute, value in (
             ("json_schema", MappingProxyType(_json_schema(place, self.schema))),

@@ -11,6 +11,7 @@ from settings.model import (
     RelaySettings,
     RetentionSettings,
     Settings,
+    SloSettings,
     TelemetrySettings,
     WorkerSettings,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "SettingReference",
     "Settings",
     "SettingsError",
+    "SloSettings",
     "TelemetrySettings",
     "WorkerSettings",
     "load_settings",

@@ -246,6 +246,18 @@ class PipelineSettings(Group):
     builtin: bool = Field(default=True, description="Also load the pipelines found in pipelines/flows/.")
 
 
+class SloSettings(Group):
+    """What is promised of taking events in; what is promised of runs, their pipelines declare."""
+
+    ingest_within: PositiveFloat = Field(default=0.5, description="Seconds within which a request with events is done.")
+    ingest_share: float = Field(
+        default=0.999,
+        gt=0.0,
+        lt=1.0,
+        description="Share of the requests with events that is to be so; 5xx counts against it, 4xx doesn't count.",
+    )
+
+
 class TelemetrySettings(Group):
     """Traces."""
 
@@ -309,6 +321,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     pipelines: PipelineSettings = Field(default_factory=PipelineSettings)
+    slo: SloSettings = Field(default_factory=SloSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
     log: LogSettings = Field(default_factory=LogSettings)
     flower: FlowerSettings = Field(default_factory=FlowerSettings)

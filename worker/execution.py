@@ -1,6 +1,6 @@
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from storage.outcomes import Finish, Moved, NodeWrite
 from worker.held import Claimed
 from worker.journal import RunJournal
 from worker.message import Message
+from worker.objectives import Objectives
 from worker.outcomes import UNKNOWN_PIPELINE_DELAY, error_of, finish_of, given_back
 from worker.writes import StaleAttempt, ValueRefused, Writes
 
@@ -23,11 +24,15 @@ _log = get_logger(__name__)
 
 
 class Execution:
-    """Carries claimed runs to the end of their attempt: executed, finished, counted, told."""
+    """Carries claimed runs to the end of their attempt: executed, finished, counted, told.
 
-    def __init__(self, writes: Writes, metrics: Metrics) -> None:
+    What is counted for the targets of ``pipelines`` is shown as 0 from the start.
+    """
+
+    def __init__(self, writes: Writes, metrics: Metrics, *, pipelines: Iterable[Pipeline[Any]] = ()) -> None:
         self._writes = writes
         self._metrics = metrics
+        self._objectives = Objectives(metrics, pipelines=pipelines)
 
     async def run(self, claimed: Claimed, journal: RunJournal, *, pipeline: Pipeline[Any], message: Message) -> None:
         """Execute one attempt and finish it.
@@ -37,6 +42,7 @@ class Execution:
         """
         run, began = claimed.run, time.monotonic()
         self._metrics.run_queue_wait.labels(pipeline=run.pipeline).observe(run.queue_wait)
+        self._objectives.claimed(pipeline, waited=run.queue_wait)
         with _span(claimed, message) as span, _bound(claimed):
             try:
                 if run.pipeline_version > pipeline.version:
@@ -56,7 +62,7 @@ class Execution:
                 stood = _stood(outcome, moved)
                 if stood is not outcome:
                     finish = finish_of(run, stood)
-                self._tell(finish, error_of(stood), span, pipeline=run.pipeline, began=began, age=moved.age)
+                self._tell(finish, error_of(stood), span, pipeline=pipeline, began=began, age=moved.age)
 
     async def _execute(
         self, claimed: Claimed, pipeline: Pipeline[Any], journal: RunJournal
@@ -92,13 +98,14 @@ class Execution:
         await self._writes.finish(given_back(run, QueueReason.UNKNOWN_PIPELINE, delay=UNKNOWN_PIPELINE_DELAY))
 
     def _tell(
-        self, finish: Finish, error: ErrorInfo | None, span: Span, *, pipeline: str, began: float, age: float
+        self, finish: Finish, error: ErrorInfo | None, span: Span, *, pipeline: Pipeline[Any], began: float, age: float
     ) -> None:
         ended, duration = RunOutcome(finish.outcome.value), _since(began)
-        self._metrics.runs.labels(pipeline=pipeline, outcome=ended).inc()
-        self._metrics.run_duration.labels(pipeline=pipeline, outcome=ended).observe(duration)
+        self._metrics.runs.labels(pipeline=pipeline.name, outcome=ended).inc()
+        self._metrics.run_duration.labels(pipeline=pipeline.name, outcome=ended).observe(duration)
+        self._objectives.ended(pipeline, finish.status, took=duration)
         if finish.status is not RunStatus.QUEUED:
-            self._metrics.run_end_to_end.labels(pipeline=pipeline, outcome=ended).observe(age)
+            self._metrics.run_end_to_end.labels(pipeline=pipeline.name, outcome=ended).observe(age)
         set_outcome(span, finish.outcome, error)
         told: dict[str, object] = {"outcome": finish.outcome.value, "duration": duration}
         if finish.kind is not None:

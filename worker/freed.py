@@ -6,7 +6,7 @@ from datetime import datetime
 
 from events import AttemptOutcome
 from observability.logs import get_logger
-from observability.metrics import Metrics, RunOutcome
+from observability.metrics import Metrics, RunOutcome, Sli
 from observability.tracing import RunIds, context_from, emit_run_span, trace_id_of
 from storage.leases import FreedRun
 
@@ -17,6 +17,8 @@ def tell_of_deaths(freed: Sequence[FreedRun], metrics: Metrics) -> None:
     """Count the tries that were lost, end their spans, and name the runs that are under suspicion from now on."""
     for (pipeline, outcome), runs in Counter((run.pipeline, _outcome(run)) for run in freed).items():
         metrics.runs.labels(pipeline=pipeline, outcome=outcome).inc(runs)
+        if outcome is RunOutcome.FAILED:
+            metrics.slo_events.labels(sli=Sli.EXECUTION, pipeline=pipeline, good=False).inc(runs)
     for run in freed:
         _emit_span(run)
         if run.poisoned:

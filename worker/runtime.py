@@ -106,7 +106,7 @@ class WorkerRuntime:
             self._registry,
             self._claims,
             self._writes,
-            execution=Execution(self._writes, self._metrics),
+            execution=Execution(self._writes, self._metrics, pipelines=self._registry.pipelines),
             slots=self._slots(),
             held=self._held,
             acknowledge_after=worker.acknowledge_after,

@@ -13,6 +13,7 @@ from observability.metrics.labels import (
     NodeOutcome,
     QueueState,
     RunOutcome,
+    Sli,
     SlotState,
 )
 
@@ -61,6 +62,10 @@ def _slots(*, queue: str, state: SlotState) -> tuple[str, ...]:
 
 def _account(*, state: AccountState) -> tuple[str, ...]:
     return (state,)
+
+
+def _slo(*, sli: Sli, pipeline: str, good: bool) -> tuple[str, ...]:
+    return (sli, pipeline, "true" if good else "false")
 
 
 def _reason(*, reason: DropReason) -> tuple[str, ...]:
@@ -115,6 +120,11 @@ class Metrics:
         "Seconds from the event's acceptance to the run's final state, retries included.",
         _pipeline_outcome,
         buckets=WAIT_SECONDS,
+    )
+    slo_events = Counter(
+        "throughline_slo_events_total",
+        "What the targets are held against, good or bad: requests with events (pipeline is empty), claims, ended runs.",
+        _slo,
     )
     stale_writes = Counter(
         "throughline_stale_writes_total",

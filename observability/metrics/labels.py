@@ -56,6 +56,14 @@ class AccountState(StrEnum):
     DIFFERENCE = "difference"
 
 
+class Sli(StrEnum):
+    """What is promised: an event's intake, a run's wait until it is claimed, and how it ends."""
+
+    INGEST = "ingest"
+    QUEUEING = "queueing"
+    EXECUTION = "execution"
+
+
 class SlotState(StrEnum):
     """A worker process's slots: those in use, and all of them."""
 

@@ -25,6 +25,8 @@ def test_flower_shows_the_workers_tasks_to_those_with_the_password_alone(
 
     for path in ("/", "/workers", "/tasks", "/api/tasks", "/api/workers"):
         assert httpx.get(f"{url}{path}", trust_env=False).status_code == 401, path
+    scraped = httpx.get(f"{url}/metrics", trust_env=False)
+    assert (scraped.status_code, "flower_" in scraped.text) == (200, True), "as Prometheus reads it"
 
     with httpx.Client(base_url=url, auth=("throughline", "flowers-own-password"), trust_env=False) as client:
         eventually(lambda: client.get("/api/workers?refresh=1").json(), what="a worker in Flower")

@@ -217,3 +217,13 @@ async def test_the_request_metric_leads_to_the_trace(database_url: str, spans: I
         await client.post("/events", json=ISSUE, headers={"traceparent": TRACEPARENT})
         answer = await client.get("/metrics", headers={"Accept": "application/openmetrics-text"})
     assert '# {trace_id="0af7651916cd43dd8448eb211c80319c"}' in answer.text
+
+
+async def test_both_ways_to_send_events_are_held_against_the_target(database_url: str) -> None:
+    async with running_api(database_url) as client:
+        await client.post("/events", json=ANY)
+        await client.post("/events/", json=ANY)
+        await client.post("/events", content=b"{")
+        shown = (await client.get("/metrics")).text.splitlines()
+    assert 'throughline_slo_events_total{good="true",pipeline="",sli="ingest"} 2.0' in shown
+    assert 'throughline_slo_events_total{good="false",pipeline="",sli="ingest"} 0.0' in shown

@@ -142,6 +142,11 @@ async def test_what_became_of_the_run_is_counted_logged_and_traced(
     assert count("throughline_run_end_to_end_seconds_count", told) == 1
     assert count("throughline_runs_total", "retried") is None
     assert count("throughline_runs_total", "succeeded") is None
+    slo = {"sli": "execution", "pipeline": "told", "good": "false"}
+    bad = collected.get_sample_value("throughline_slo_events_total", slo)
+    assert bad == (1 if status is RunStatus.FAILED else None)
+    claimed = collected.get_sample_value("throughline_slo_events_total", slo | {"sli": "queueing", "good": "true"})
+    assert claimed == 1
     assert [line["outcome"] for line in logged if line["event"] == "run ended"] == [told]
     [span] = [span for span in spans.get_finished_spans() if span.name == "process told"]
     assert (span.attributes or {})["throughline.outcome"] == told

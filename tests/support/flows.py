@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from events import Permanent, RetryAfter
-from pipelines import EventSchema, Node, Pipeline, RetryPolicy, TaskContext
+from pipelines import EventSchema, Node, Pipeline, RetryPolicy, Slo, Target, TaskContext
 
 
 class Probe(EventSchema):
@@ -163,6 +163,13 @@ steady = Pipeline(
     start=First,
     edges={First: Slow, Slow: Last},
     retry=RetryPolicy(max_attempts=3, base=0.0),
+)
+prompt = Pipeline(
+    name="prompt",
+    types=("test.prompt",),
+    schema=Probe,
+    start=First,
+    slo=Slo(queueing=Target(within=4.0), execution=Target(within=10.0)),
 )
 parked = Pipeline(name="parked", types=("test.parked",), schema=Probe, start=Slow, queue="slow")
 refusing = Pipeline(name="refusing", types=("test.refusing",), schema=Probe, start=Refuse)

@@ -5,7 +5,7 @@ import typer
 
 from events import ThroughlineError
 from settings import SettingsError
-from throughline.cli import audit, chaos, events, look, run, runs, stack
+from throughline.cli import audit, chaos, events, look, run, runs, slo, stack
 from throughline.cli.output import say_error
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ events.app.command("replay")(runs.replay_event)
 app.add_typer(events.app, name="events")
 app.add_typer(runs.app, name="runs")
 app.add_typer(look.pipelines, name="pipelines")
+app.add_typer(slo.app, name="slo")
 
 
 def main() -> None:
