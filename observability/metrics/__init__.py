@@ -11,18 +11,23 @@ from observability.metrics.exposition import (
 )
 from observability.metrics.labels import (
     AccountState,
+    BlockSource,
     DropReason,
     EventOutcome,
     NodeOutcome,
     QueueState,
+    RowState,
     RunOutcome,
     SlotState,
+    TransactionEnd,
     event_type_label,
     method_label,
 )
+from observability.metrics.readings import ReadingFamily
 
 __all__ = [
     "AccountState",
+    "BlockSource",
     "DropReason",
     "EventOutcome",
     "Metrics",
@@ -30,8 +35,11 @@ __all__ = [
     "MetricsServer",
     "NodeOutcome",
     "QueueState",
+    "ReadingFamily",
+    "RowState",
     "RunOutcome",
     "SlotState",
+    "TransactionEnd",
     "catalogue",
     "event_type_label",
     "method_label",
