@@ -16,7 +16,7 @@ from redis import Redis
 
 from tests.support.boards import BOARDS, filled, panels, targets
 from tests.support.otlp import otlp_receiver
-from tests.support.prometheus import Prometheus, prometheus
+from tests.support.prometheus_server import Prometheus, prometheus
 from tests.support.servers import Servers
 from tests.support.system import QUESTION, System, eventually, system
 
