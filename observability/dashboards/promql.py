@@ -2,14 +2,15 @@
 "written.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from observability.metrics import Metrics, catalogue
 from observability.metrics.families import Declaration
 
 _OPERATORS: Final = ("=~", "!~", "!=")
+_ALWAYS: Final = ("job", "instance", "le")
 _FILTERS: Final = {"pipeline": "$pipeline", "queue": "$queue"}
 """Labels by which a board's reader chooses."""
 _OF_SLOTS: Final = {"queue": "(.+,)?($queue)(,.+)?"}
@@ -77,17 +78,17 @@ def select(source: Source, /, *, suffix: str = "", **matchers: str) -> str:
 
 def rate(metric: Metric, /, *, by: Sequence[str] = (), **matchers: str) -> str:
     """Return what a counter, or a histogram's count, rises by in a second, summed up ``by`` labels."""
-    return f"sum{_by(by)} (rate({select(metric, suffix=_counted(metric), **matchers)}[$__rate_interval]))"
+    return f"sum{_by(metric, by)} (rate({select(metric, suffix=_counted(metric), **matchers)}[$__rate_interval]))"
 
 
 def increase(metric: Metric, /, *, by: Sequence[str] = (), **matchers: str) -> str:
     """Return by how much a counter rose in the time that the board shows."""
-    return f"sum{_by(by)} (increase({select(metric, suffix=_counted(metric), **matchers)}[$__range]))"
+    return f"sum{_by(metric, by)} (increase({select(metric, suffix=_counted(metric), **matchers)}[$__range]))"
 
 
 def highest_rate(metric: Metric, /, *, by: Sequence[str] = (), **matchers: str) -> str:
     """Return the rate of a counter that every relay reads off the same store."""
-    return f"max{_by(by)} (rate({select(metric, suffix=_counted(metric), **matchers)}[$__rate_interval]))"
+    return f"max{_by(metric, by)} (rate({select(metric, suffix=_counted(metric), **matchers)}[$__rate_interval]))"
 
 
 def buckets(metric: Metric, /, **matchers: str) -> str:
@@ -98,28 +99,28 @@ def buckets(metric: Metric, /, **matchers: str) -> str:
 def quantile(share: float, metric: Metric, /, *, by: Sequence[str] = (), **matchers: str) -> str:
     """Return the value under which ``share`` of a histogram's observations are."""
     selector = select(metric, suffix=_of(metric, "_bucket"), **matchers)
-    return f"histogram_quantile({share:g}, sum{_by(('le', *by))} (rate({selector}[$__rate_interval])))"
+    return f"histogram_quantile({share:g}, sum{_by(metric, ('le', *by))} (rate({selector}[$__rate_interval])))"
 
 
 def mean(metric: Metric, /, *, by: Sequence[str] = (), **matchers: str) -> str:
     """Return the mean of a histogram's observations."""
     total = select(metric, suffix=_of(metric, "_sum"), **matchers)
-    return f"sum{_by(by)} (rate({total}[$__rate_interval])) / {rate(metric, by=by, **matchers)}"
+    return f"sum{_by(metric, by)} (rate({total}[$__rate_interval])) / {rate(metric, by=by, **matchers)}"
 
 
 def highest(metric: Metric, /, *, by: Sequence[str] = (), **matchers: str) -> str:
     """Return a gauge that several processes export alike: each relay tells of the same queues and stores."""
-    return f"max{_by(by)} ({_gauge(metric, matchers)})"
+    return f"max{_by(metric, by)} ({_gauge(metric, matchers)})"
 
 
 def lowest(metric: Metric, /, *, by: Sequence[str] = (), **matchers: str) -> str:
     """Return the lowest of what several processes export."""
-    return f"min{_by(by)} ({_gauge(metric, matchers)})"
+    return f"min{_by(metric, by)} ({_gauge(metric, matchers)})"
 
 
 def total(metric: Metric, /, *, by: Sequence[str] = (), **matchers: str) -> str:
     """Return the sum of a gauge of which each process has its own share."""
-    return f"sum{_by(by)} ({_gauge(metric, matchers)})"
+    return f"sum{_by(metric, by)} ({_gauge(metric, matchers)})"
 
 
 def or_zero(expression: str) -> str:
@@ -145,9 +146,11 @@ def _of(metric: Metric, suffix: str) -> str:
     return suffix
 
 
-def _by(labels: Iterable[Any]) -> str:
-    listed = ", ".join(labels)
-    return f" by ({listed})" if listed else ""
+def _by(metric: Metric, labels: Sequence[str]) -> str:
+    unknown = set(labels) - {*metric.label_names, *_ALWAYS}
+    if unknown:
+        raise ValueError(f"{metric.name} has no label {', '.join(sorted(unknown))}")
+    return f" by ({', '.join(labels)})" if labels else ""
 
 
 def _matcher(name: str, value: str) -> str:

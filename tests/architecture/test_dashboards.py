@@ -3,11 +3,13 @@
 import json
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import promql_parser
 import pytest
+import yaml
 from promql_parser import Call, MatchOp, MatrixSelector
 
 from api.routes.read_runs import RunQuery
@@ -219,6 +221,8 @@ def test_links_into_traces_and_logs_are_whole_and_those_to_runs_are_understood()
 def test_a_query_that_says_nothing_can_not_be_made() -> None:
     with pytest.raises(ValueError, match="has no label outcom"):
         select(Metrics.runs, outcom="failed")
+    with pytest.raises(ValueError, match="has no label node"):
+        rate(Metrics.runs, by=("node",))
     with pytest.raises(ValueError, match="only its rate"):
         highest(Metrics.runs)
     with pytest.raises(ValueError, match="has no rate"):
@@ -231,3 +235,12 @@ def test_a_metric_of_ours_is_taken_from_the_catalogue_once_it_is_there() -> None
     names = {item.name for item in catalogue}
     assert not {item.name for item in FOREIGN} & names
     assert isinstance(SLO_EVENTS, Foreign) == (SLO_EVENTS.name not in names)
+
+
+def test_the_recording_rules_are_those_that_are_shipped() -> None:
+    files = sorted((Path(__file__).parents[2] / "observability" / "alerts" / "rules").glob("*.yml"))
+    groups = [group for file in files for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]]
+    shipped = {rule["record"] for group in groups for rule in group["rules"] if "record" in rule}
+    used = {selector.name for target in TARGETS for selector, _ in selectors(target.filled())} & RULE_NAMES
+    assert used
+    assert used <= shipped or not files

@@ -19,8 +19,7 @@ def _burn_panel(window: str, limit: float) -> Panel:
     return Stat(
         title=f"Burn rate, {window}",
         description=f"How fast the worst pipeline uses its error budget up, by the last {window}: 1 uses it up in 30 "
-        f"days. "
-        f"From {limit:g} on, and over the shorter window too, it alerts.",
+        f"days. From {limit:g} on, and over the shorter window too, it alerts.",
         unit="none",
         queries=(Query(expr=_worst(BURNS[window], by=("sli",)), legend="{{sli}}"),),
         steps=((limit / 2, "orange"), (limit, "red")),
