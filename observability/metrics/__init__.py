@@ -11,19 +11,24 @@ from observability.metrics.exposition import (
 )
 from observability.metrics.labels import (
     AccountState,
+    BlockSource,
     DropReason,
     EventOutcome,
     NodeOutcome,
     QueueState,
+    RowState,
     RunOutcome,
     Sli,
     SlotState,
+    TransactionEnd,
     event_type_label,
     method_label,
 )
+from observability.metrics.readings import ReadingFamily
 
 __all__ = [
     "AccountState",
+    "BlockSource",
     "DropReason",
     "EventOutcome",
     "Metrics",
@@ -31,9 +36,12 @@ __all__ = [
     "MetricsServer",
     "NodeOutcome",
     "QueueState",
+    "ReadingFamily",
+    "RowState",
     "RunOutcome",
     "Sli",
     "SlotState",
+    "TransactionEnd",
     "catalogue",
     "event_type_label",
     "method_label",

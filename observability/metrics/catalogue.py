@@ -16,6 +16,7 @@ from observability.metrics.labels import (
     Sli,
     SlotState,
 )
+from observability.metrics.stores import StoreMetrics
 
 HTTP_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 WORK_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
@@ -72,7 +73,7 @@ def _reason(*, reason: DropReason) -> tuple[str, ...]:
     return (reason,)
 
 
-class Metrics:
+class Metrics(StoreMetrics):
     """One process's metrics over ``registry``; each attribute is a live family.
 
     ``metrics.runs.labels(pipeline="triage", outcome=RunOutcome.SUCCEEDED).inc()``. Keep the child where the labels
@@ -178,7 +179,8 @@ class Metrics:
 
 
 def _declarations(owner: type) -> dict[str, Declaration[...]]:
-    return {name: value for name, value in vars(owner).items() if isinstance(value, Declaration)}
+    declared = [item for base in owner.__mro__ for item in vars(base).items()]
+    return {name: value for name, value in declared if isinstance(value, Declaration)}
 
 
 catalogue: Final[tuple[Declaration[...], ...]] = tuple(_declarations(Metrics).values())

@@ -12,6 +12,9 @@ Each process serves its own on one port: the api with its requests, the relay an
 which lead from an observation to its trace, come in the OpenMetrics format only, for which Prometheus asks; one
 that runs with `--enable-feature=exemplar-storage` keeps them. Beside these there are `process_*` and `python_*`, which
 tell of the process, the interpreter and its garbage collector.
+
+What a relay tells of queues, the account and the stores, every relay tells alike, some seconds old: take the `max`, not
+the sum. `throughline_redis_*` and `throughline_postgres_*` are absent while the store does not answer, but for `…_up`.
 """
 
 

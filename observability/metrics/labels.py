@@ -71,6 +71,27 @@ class SlotState(StrEnum):
     TOTAL = "total"
 
 
+class BlockSource(StrEnum):
+    """Where PostgreSQL found a block: in its own buffers, or not."""
+
+    BUFFERS = "buffers"
+    DISK = "disk"
+
+
+class TransactionEnd(StrEnum):
+    """How a transaction of PostgreSQL ended."""
+
+    COMMITTED = "committed"
+    ROLLED_BACK = "rolled_back"
+
+
+class RowState(StrEnum):
+    """A table's rows: those that count, and those that wait for vacuum."""
+
+    LIVE = "live"
+    DEAD = "dead"
+
+
 class DropReason(StrEnum):
     """Why a span never reached the collector."""
 

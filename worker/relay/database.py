@@ -3,10 +3,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from settings import DatabaseSettings
-from storage.bounded import Connection
+from storage.bounded import Connection, bounded_transaction
 from storage.engine import DatabaseUnavailable, create_engine, transaction
 
-_CONNECTIONS = 7
+_CONNECTIONS = 8
 _MARGIN = 2.0
 
 
@@ -28,6 +28,12 @@ class Database:
     async def reading(self) -> AsyncIterator[Connection]:
         """Open a connection on which each statement stands alone, without a round trip to begin and end it."""
         async with self._bounded(), transaction(self._reading) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def glance(self, *, within: float) -> AsyncIterator[Connection]:
+        """Open a connection as ``reading`` does, and be done with it ``within`` seconds whatever PostgreSQL does."""
+        async with bounded_transaction(self._reading, within=within) as connection:
             yield connection
 
     async def close(self) -> None:

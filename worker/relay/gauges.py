@@ -1,5 +1,5 @@
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from observability.metrics import Metrics, QueueState
@@ -17,6 +17,12 @@ class Gauges:
     def __init__(self, *, database: Database, metrics: Metrics) -> None:
         self._database = database
         self._metrics = metrics
+        self._queues: set[str] = set()
+
+    @property
+    def queues(self) -> Collection[str]:
+        """The queues that PostgreSQL has told of so far."""
+        return self._queues
 
     async def run_once(self) -> float:
         """Count once; return in how many seconds to count again, so that counting takes a twentieth of the time.
@@ -31,6 +37,7 @@ class Gauges:
             dead, unrouted = await standing.standing_counts(connection)
         took = time.monotonic() - began
         self._show(states)
+        self._queues.update(state.queue for state in states)
         self._metrics.dead_runs.labels().set(dead)
         self._metrics.unrouted_events.labels().set(unrouted)
         return max(_SECONDS, took * _SHARE)

@@ -16,8 +16,10 @@ from worker.relay.backoff import Backoff
 from worker.relay.carried import connect
 from worker.relay.database import Database
 from worker.relay.gauges import Gauges
+from worker.relay.postgres_gauges import PostgresGauges
 from worker.relay.publisher import Publisher
 from worker.relay.publishing import Publishing
+from worker.relay.redis_gauges import RedisGauges
 from worker.relay.rescue import Rescue
 from worker.relay.retention import Retention
 
@@ -57,6 +59,8 @@ class Relay:
             metrics=metrics,
         )
         self._gauges = Gauges(database=self._database, metrics=metrics)
+        self._postgres_gauges = PostgresGauges(database=self._database, metrics=metrics)
+        self._redis_gauges = RedisGauges(self._redis, queues=self._known_queues, metrics=metrics)
         self._accounting = Accounting(database=self._database, metrics=metrics)
         self._retention = Retention(settings.retention, database=self._database)
         self._wake = asyncio.Event()
@@ -76,6 +80,8 @@ class Relay:
             "keep": self._keep_step,
             "listen": self._listen_step,
             "measure": self._gauges.run_once,
+            "measure PostgreSQL": self._postgres_gauges.run_once,
+            "measure Redis": self._redis_gauges.run_once,
             "account": self._accounting.run_once,
             "remove": self._retention.run_once,
         }
@@ -116,6 +122,10 @@ class Relay:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await until.wait()
+
+    def _known_queues(self) -> set[str]:
+        worker = self._settings.worker
+        return {*worker.queues, worker.cell_queue, *self._gauges.queues}
 
     async def _rescue_step(self) -> float:
         if await self._rescue.run_once():
