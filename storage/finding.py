@@ -84,7 +84,7 @@ async def look_up(settings: DatabaseSettings, prefix: IdPrefix, *, tenant: str) 
     """
     engine = create_engine(settings, application="trace", pool_size=1)
     try:
-        async with snapshot(engine, statement_timeout=settings.statement_timeout) as connection:
+        async with snapshot(engine, within=settings.connect_timeout + settings.statement_timeout) as connection:
             matching = await find_ids(connection, prefix, tenant=tenant)
             story: EventRecord | RunStory | None = None
             if [one.kind for one in matching] == ["event"]:

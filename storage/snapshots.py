@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.types import Text
 
-from storage.engine import transaction
+from storage.bounded import bounded_transaction
 from storage.sql import typed
 
 # However large the history is, and whatever the planner believes: a look goes by indexes, from few rows to the next.
@@ -22,16 +22,16 @@ _NOW = typed("SELECT now() AS now")
 
 
 @asynccontextmanager
-async def snapshot(engine: AsyncEngine, *, statement_timeout: float) -> AsyncIterator[AsyncConnection]:
-    """Open a read-only transaction that sees one moment; each statement has ``statement_timeout`` seconds.
+async def snapshot(engine: AsyncEngine, *, within: float) -> AsyncIterator[AsyncConnection]:
+    """Open a read-only transaction that sees one moment and has ended ``within`` seconds from now.
 
     Raises:
-        DatabaseUnavailable: PostgreSQL is away, or a statement took too long.
+        DatabaseUnavailable: PostgreSQL is away, or the time was over.
 
     """
     looking = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    async with transaction(looking) as connection:
-        await connection.execute(_SETTINGS, {"timeout": str(int(statement_timeout * 1000))})
+    async with bounded_transaction(looking, within=within) as connection:
+        await connection.execute(_SETTINGS, {"timeout": str(int(within * 1000))})
         yield connection
 
 

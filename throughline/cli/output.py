@@ -41,7 +41,7 @@ def plain(text: str) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return a duration for people: ``0.4 ms``, ``12 ms``, ``3.2 s``, ``2 min 5 s``, ``3 h 7 min``, ``2 d 4 h``."""
+    """Return a duration for people: ``0.4 ms``, ``12 ms``, ``3.2 s``, ``2 min 5 s``, ``3 h 7 min``, ``2 d``."""
     if seconds is None:
         return ""
     if seconds < 0.01:  # noqa: PLR2004 - below this a tenth of a millisecond says something
@@ -51,5 +51,5 @@ def duration(seconds: float | None) -> str:
     if seconds < 60:  # noqa: PLR2004 - a minute
         return f"{seconds:.1f} s"
     size, large, small = next((unit for unit in _UNITS if seconds >= unit[0]), _UNITS[-1])
-    part = size // (24 if large == "d" else 60)
-    return f"{int(seconds // size)} {large} {int(seconds % size // part)} {small}"
+    rest = int(seconds % size // (size // (24 if large == "d" else 60)))
+    return f"{int(seconds // size)} {large}" + (f" {rest} {small}" if rest else "")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from events import DEFAULT_TENANT
-from settings import load_settings
+from throughline.cli.database import Data, reachable, settings_for
 from throughline.cli.output import plain, say_error
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def trace(
     wanted: Annotated[str, typer.Argument(metavar="ID", help="An event's or a run's id, or its beginning.")],
     *,
+    data: Data = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print it as GET /events/{event_id} or GET /runs/{run_id} answers.")
     ] = False,
@@ -24,10 +25,9 @@ def trace(
     from api.presenting import Presenter
     from storage.finding import IdPrefix, look_up
     from storage.records import EventRecord
-    from throughline.cli.database import reachable
     from throughline.timeline import show_event, show_run
 
-    settings = load_settings()
+    settings = settings_for(data)
     prefix = IdPrefix.parse(wanted)
     if prefix is None:
         _refuse(f"{plain(wanted)!r} is no id of an event or a run, nor the beginning of one")

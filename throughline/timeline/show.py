@@ -34,7 +34,8 @@ def event_lines(event: dict[str, Any], *, width: int, now: datetime) -> Iterator
     """Yield the lines of an event: what it is, then each run on one time axis that begins when it was accepted."""
     yield _fact("event", event["event_id"], status=event["status"])
     yield _fact("type", event["type"])
-    yield _fact("source", f"{event['source']}  id {event['id']}")
+    yield _fact("source", event["source"])
+    yield _fact("id", event["id"])
     yield _fact("accepted", event["received_at"])
     yield from _trace(event)
     replays = {run["replay_of"]: run["run_id"] for run in event["runs"]}
@@ -66,7 +67,7 @@ class _Waterfall:
         self._label = min(
             max([cell_len(_label(step)) for step in steps] + [len("  step")]), max(width - taken - _LEAST_BAR, 12)
         )
-        spans = [tuple(map(self._since, span_of(run, now=now))) for run in runs]
+        spans = [(self._since(begin), self._since(end)) for begin, end in (span_of(run, now=now) for run in runs)]
         spans += [(self._since(step.begin), self._since(step.end)) for step in steps]
         self._whole = max(end for _, end in spans)
         self._axis = Axis(spans, columns=max(width - taken - self._label, 8))
@@ -81,7 +82,9 @@ class _Waterfall:
             Text("0" + duration(self._whole).rjust(self._axis.columns - 1)),
             style="dim",
         )
-        for run, steps in self._runs:
+        for place, (run, steps) in enumerate(self._runs):
+            if place:
+                yield Text()
             yield from self._head(run, trace_id)
             for step in steps:
                 yield self._step(step)
@@ -110,7 +113,9 @@ class _Waterfall:
 
     def _foot(self, run: dict[str, Any]) -> Iterator[Text]:
         if run["status"] == "queued" and run["reason"]:
-            yield self._cut(f"  waits in queue {plain(run['queue'])}: {run['reason']}")
+            left = (time_of(run["available_at"]) - self._now).total_seconds()
+            due = f", due in {duration(left)}" if left > 0 else ""
+            yield self._cut(f"  waits in queue {plain(run['queue'])}: {run['reason']}{due}")
         if run["cancel_requested_at"]:
             asked = duration(self._since(time_of(run["cancel_requested_at"])))
             reason = f": {plain(run['cancel_reason'])}" if run["cancel_reason"] else ""
@@ -125,7 +130,8 @@ class _Waterfall:
 
     def _step(self, step: Step) -> Text:
         style = STATUS_STYLE.get(step.status, "") if step.kind is not Kind.WAIT else "dim"
-        line = self._axis.bar(step.kind, self._since(step.begin), self._since(step.end), is_open=step.open)
+        kind = Kind.WAIT if step.status == "skipped" else step.kind
+        line = self._axis.bar(kind, self._since(step.begin), self._since(step.end), is_open=step.open)
         bar = Text(line.rstrip(), style=style)
         return self._row(_label(step), step.status, self._started(step), _took(step), bar, status_style=style)
 

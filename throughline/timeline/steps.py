@@ -8,6 +8,9 @@ from typing import Any
 
 from throughline.cli.output import plain
 
+_QUEUED_AGAIN = frozenset({"retried", "lost", "handed_back"})
+"""Outcomes after which a run was queued anew, so that when it had been due before is known no more."""
+
 
 class Kind(Enum):
     """What a step is."""
@@ -49,10 +52,11 @@ def steps_of(run: dict[str, Any], *, now: datetime) -> Iterator[Step]:
     """Yield the steps of a run in the order they began; the results it was given by its origin are none."""
     made, ended = span_of(run, now=now)
     outcome, since = None, made
+    due = time_of(run["available_at"])
     for place, attempt in enumerate(run["attempts"]):
         begin = time_of(attempt["started_at"])
-        is_last = place == len(run["attempts"]) - 1
-        yield from _waits(outcome, since, begin, due=time_of(run["available_at"]) if is_last else None)
+        is_last = place == len(run["attempts"]) - 1 and attempt["outcome"] not in _QUEUED_AGAIN
+        yield from _waits(outcome, since, begin, due=due if is_last else None)
         nodes = [node for node in run["nodes"] if node["attempt"] == attempt["attempt"]]
         yield _attempt(attempt, nodes, now=now)
         yield from map(_node, nodes)
@@ -60,7 +64,7 @@ def steps_of(run: dict[str, Any], *, now: datetime) -> Iterator[Step]:
         since = time_of(attempt["finished_at"]) if attempt["finished_at"] else ended
     if run["status"] == "queued" or since < ended:
         is_open = run["status"] == "queued"
-        yield from _waits(outcome, since, ended, due=time_of(run["available_at"]), is_open=is_open)
+        yield from _waits(outcome, since, ended, due=due, is_open=is_open)
 
 
 def _waits(
