@@ -19,6 +19,7 @@ COUNTED: Final = 10_000
 """What waits for somebody is counted up to here."""
 
 _MOST_ROWS: Final = 100
+_MOST_FAILURES: Final = 20
 
 _WORKERS = typed(
     """
@@ -95,7 +96,7 @@ async def look_around(engine: AsyncEngine, *, tenant: str, interval: float, wind
             workers=await _workers(connection),
             running={row.pipeline: row.runs for row in await connection.execute(_RUNNING)},
             nodes=await slowest_nodes(connection, window=window, most=_MOST_ROWS),
-            failures=await newest_failures(connection, most=_MOST_ROWS),
+            failures=await newest_failures(connection, most=_MOST_FAILURES),
             dead=waiting.dead,
             unrouted=waiting.unrouted,
             account=await balance(connection),

@@ -10,6 +10,9 @@ from throughline.timeline.axis import Axis
 from throughline.timeline.steps import Kind, Step, error_line, span_of, steps_of, time_of
 
 _LEAST_BAR = 16
+_LATER = 1.0
+"""Seconds after the event from which on a run tells when it was made."""
+
 _INDENT = {Kind.WAIT: "  ", Kind.ATTEMPT: "  ", Kind.NODE: "    "}
 _NOTE = "      "
 _DEAD = frozenset({"failed", "lost"})
@@ -54,13 +57,14 @@ def run_lines(run: dict[str, Any], *, width: int, now: datetime) -> Iterator[Tex
 
 
 class _Waterfall:
-    """Runs on one time axis; ``zero`` is its beginning."""
+    """Runs on one time axis that begins at ``zero``; a step's start is told from when its run was made."""
 
     def __init__(self, runs: Sequence[dict[str, Any]], *, zero: datetime, width: int, now: datetime) -> None:
         self._zero, self._now, self._width = zero, now, width
         self._runs = [(run, list(steps_of(run, now=now))) for run in runs]
         steps = [step for _, of_run in self._runs for step in of_run]
-        self._start = max([cell_len(self._started(step)) for step in steps] + [len("start")])
+        starts = [_started(step, span_of(run, now=now)[0]) for run, of_run in self._runs for step in of_run]
+        self._start = max(map(cell_len, [*starts, "start"]))
         self._took = max([cell_len(_took(step)) for step in steps] + [len("took")])
         self._status = max([len(step.status) for step in steps] + [len("status")])
         taken = self._start + self._took + self._status + 4 * 2
@@ -86,14 +90,15 @@ class _Waterfall:
             if place:
                 yield Text()
             yield from self._head(run, trace_id)
+            made, _ = span_of(run, now=self._now)
             for step in steps:
-                yield self._step(step)
+                yield self._step(step, made)
                 yield from self._notes(step)
             yield from self._foot(run)
 
     def _head(self, run: dict[str, Any], trace_id: str | None) -> Iterator[Text]:
-        _, end = span_of(run, now=self._now)
-        took = f" in {duration(self._since(end))}" if run["finished_at"] else ""
+        made, end = span_of(run, now=self._now)
+        took = f" in {duration((end - made).total_seconds())}" if run["finished_at"] else ""
         name = plain(run["pipeline"])
         yield Text.assemble(
             f"run {run['run_id']}  ",
@@ -105,6 +110,8 @@ class _Waterfall:
         if run["replay_of"]:
             begin = f" from {plain(run['replay_from'])}" if run["replay_from"] else ""
             yield Text(f"  replay of {run['replay_of']}{begin}")
+        if self._since(made) >= _LATER:
+            yield Text(f"  made at +{duration(self._since(made))}")
         given = [plain(node["node"]) for node in run["nodes"] if not node["attempt"]]
         if given:
             yield self._cut(f"  taken over: {', '.join(given)}")
@@ -117,7 +124,7 @@ class _Waterfall:
             due = f", due in {duration(left)}" if left > 0 else ""
             yield self._cut(f"  waits in queue {plain(run['queue'])}: {run['reason']}{due}")
         if run["cancel_requested_at"]:
-            asked = duration(self._since(time_of(run["cancel_requested_at"])))
+            asked = duration((time_of(run["cancel_requested_at"]) - time_of(run["created_at"])).total_seconds())
             reason = f": {plain(run['cancel_reason'])}" if run["cancel_reason"] else ""
             yield self._cut(f"  cancel asked for at +{asked}{reason}", style="yellow")
         elif run["cancel_reason"]:
@@ -128,12 +135,12 @@ class _Waterfall:
         if run["replayed_by"]:
             yield Text(f"  replayed by {run['replayed_by']}")
 
-    def _step(self, step: Step) -> Text:
+    def _step(self, step: Step, made: datetime) -> Text:
         style = STATUS_STYLE.get(step.status, "") if step.kind is not Kind.WAIT else "dim"
         kind = Kind.WAIT if step.status == "skipped" else step.kind
         line = self._axis.bar(kind, self._since(step.begin), self._since(step.end), is_open=step.open)
         bar = Text(line.rstrip(), style=style)
-        return self._row(_label(step), step.status, self._started(step), _took(step), bar, status_style=style)
+        return self._row(_label(step), step.status, _started(step, made), _took(step), bar, status_style=style)
 
     def _row(  # noqa: PLR0913 - each column
         self, label: str, status: str, start: str, took: str, bar: Text, *, style: str = "", status_style: str = ""
@@ -165,12 +172,13 @@ class _Waterfall:
     def _since(self, moment: datetime) -> float:
         return max((moment - self._zero).total_seconds(), 0.0)
 
-    def _started(self, step: Step) -> str:
-        return f"+{duration(self._since(step.begin))}"
-
 
 def _label(step: Step) -> str:
     return _INDENT[step.kind] + step.label
+
+
+def _started(step: Step, made: datetime) -> str:
+    return f"+{duration(max((step.begin - made).total_seconds(), 0.0))}"
 
 
 def _took(step: Step) -> str:

@@ -22,7 +22,8 @@ _FIXED = 5
 class Screen:
     """What is shown: the last overview, and what is the matter since when, where there is something.
 
-    As a rich renderable it takes the width it is given, and in the terminal the height: the longest lists are cut.
+    As a rich renderable it takes the width it is given. Where it is shown again and again, after a ``pause``, it takes
+    the height too, and the longest lists are cut.
     """
 
     seen: Overview | None = None
@@ -39,9 +40,12 @@ class Screen:
             return
         yield _table(rates_of(self.seen), rows=2)
         yield _line(_joined(standing_of(self.seen)))
+        if not self.seen.workers:
+            yield Text("no worker is alive", style="bold red")
         sections = [one for one in sections_of(self.seen, wide=options.max_width >= _WIDE) if one.rows]
         wanted = [min(len(section.rows), _MOST_ROWS) for section in sections]
-        room = sys.maxsize if options.height is None else options.height - _FIXED - bool(self.trouble) - len(sections)
+        lines = sys.maxsize if self.pause is None else options.max_height
+        room = lines - _FIXED - bool(self.trouble) - (not self.seen.workers) - len(sections)
         for section, rows in zip(sections, share(wanted, room), strict=True):
             if room >= sum(wanted) + len(sections):
                 yield Text()
@@ -50,11 +54,13 @@ class Screen:
     def _title(self) -> Text:
         words = [("throughline top", "bold")]
         if self.seen is not None:
-            words.append((f"{self.seen.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC", ""))
+            words.append((f"{self.seen.at.astimezone(UTC):%H:%M:%S} UTC", ""))
         if self.pause is not None:
-            words += [(f"every {duration(self.pause)}", "dim"), ("q ends it", "dim")]
+            words.append((f"every {duration(self.pause)}", "dim"))
         if self.took is not None:
             words.append((f"looked in {duration(self.took)}", "dim"))
+        if self.pause is not None:
+            words.append(("q ends it", "dim"))
         return _line(_joined(words))
 
     def _away(self) -> str:
@@ -95,7 +101,8 @@ def _table(section: Section, *, rows: int) -> Table:
 
 def _heading(section: Section, rows: int) -> Iterator[str]:
     first, *others = section.heading
-    yield first if rows >= len(section.rows) else f"{first} ({rows} of {len(section.rows)})"
+    is_whole = section.wide or rows >= len(section.rows)
+    yield first if is_whole else f"{first} ({rows} of {len(section.rows)})"
     yield from others
 
 

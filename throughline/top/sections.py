@@ -15,7 +15,7 @@ _SHORT_ID = 18
 class Section:
     """Rows of one kind. ``texts``: so many columns from the left hold text, the others numbers, set to the right.
 
-    ``wide``: the last column holds text and takes the rest of the line.
+    ``wide``: the last column holds text and takes the rest of the line; there may be more of these rows than are known.
     """
 
     heading: tuple[str, ...]
@@ -36,7 +36,7 @@ def sections_of(seen: Overview, *, wide: bool) -> Iterator[Section]:
                 f"{queue.delayed:,}",
                 f"{queue.published:,}",
                 f"{queue.running:,}",
-                duration(queue.oldest_age) if queue.due + queue.delayed else "",
+                duration(queue.oldest_age) if queue.due else "",
             )
             for queue in seen.queues
         ],
@@ -56,7 +56,7 @@ def sections_of(seen: Overview, *, wide: bool) -> Iterator[Section]:
         ],
     )
     yield Section(
-        heading=("failed", "run", "pipeline", "why"),
+        heading=("newest failures", "run", "pipeline", "why"),
         texts=4,
         wide=True,
         style="red",
@@ -83,7 +83,12 @@ def _workers(seen: Overview) -> Iterator[tuple[str, ...]]:
 
 def _pipelines(seen: Overview) -> Iterator[tuple[str, ...]]:
     ended = {one.pipeline: one for one in seen.lately.ended}
-    for name in sorted(ended.keys() | seen.running.keys()):
+
+    def busy(name: str) -> tuple[int, str]:
+        one = ended.get(name)
+        return -seen.running.get(name, 0) - (one.succeeded + one.failed + one.cancelled if one else 0), name
+
+    for name in sorted(ended.keys() | seen.running.keys(), key=busy):
         one = ended.get(name)
         yield (
             plain(name),
