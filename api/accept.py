@@ -1,22 +1,24 @@
 """From a request's body to the row that stands for it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 from uuid import UUID
 
-from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode
 
-from api.group_commit import GroupCommit, NotStored, OutcomeUnknown, Unstorable
+from api.group_commit import GroupCommit
 from api.incoming import IncomingEvent
+from api.pending import NotStored, OutcomeUnknown, Unstorable
 from api.problems import Problem, ProblemType
-from events import DEFAULT_SOURCE, new_id
+from events import DEFAULT_SOURCE
 from observability import attributes
-from observability.logs import tell
+from observability.logs import tell_all
 from observability.metrics import EventOutcome, Metrics, event_type_label
-from observability.tracing import LinkReason, accept_span, links_to, set_outcome, traceparent_of
+from observability.tracing import AcceptSpan, accept_span, accept_spans, traceparent_of
 from pipelines import PipelineRegistry
 from storage.batching import Overloaded
+from storage.ids import new_id
 from storage.records import NewEvent, NewRun, StoredEvent
 
 _RETRY_AFTER = {"Retry-After": "1"}
@@ -27,8 +29,7 @@ _SPAN_ID = slice(36, 52)
 _LOGGED = {outcome: "event " + outcome for outcome in EventOutcome}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class Accepted(NamedTuple):
     """What stands for an event that was sent, and under which CloudEvents id, source and type."""
 
     stored: StoredEvent
@@ -41,6 +42,10 @@ class Accepted:
     def status(self) -> int:
         """The HTTP status."""
         return 202 if self.stored.created else 200
+
+
+_Told = list[tuple[str, EventOutcome, Mapping[str, object]]]
+"""What stands, to be counted and logged: the event's type, what became of it, and the fields of its line."""
 
 
 class Acceptor:
@@ -59,15 +64,19 @@ class Acceptor:
         valid, 409 its key has another content, 503 PostgreSQL is away or too slow.
         """
         event_id = new_id()
-        with accept_span(event_id, incoming.type, tenant=tenant) as span:
-            new = self._check(incoming, event_id, span, tenant=tenant)
+        shown = str(event_id)
+        with accept_span(shown, incoming.type, tenant=tenant) as span:
+            new = self._check(incoming, event_id, shown, span, traceparent_of(span), tenant=tenant)
             if isinstance(new, Problem):
                 return new
             try:
                 found: StoredEvent | Exception = await self._commits.store(new)
             except (Unstorable, Overloaded, NotStored, OutcomeUnknown) as error:
                 found = error
-            return self._settle(incoming, new, found, span)
+            told: _Told = []
+            answer = self._settle(incoming, new, found, span, told)
+            self._tell(told)
+            return answer
 
     async def accept_all(
         self, sent: Sequence[IncomingEvent], *, tenant: str, request: str | None
@@ -77,27 +86,41 @@ class Acceptor:
         Each has a trace of its own, as if it had come alone, linked to the request's.
         """
         ids = [new_id() for _ in sent]
-        alone, links = Context(), links_to([request], reason=LinkReason.REQUEST)
-        spans = [
-            accept_span(event_id, incoming.type, tenant=tenant, context=alone, links=links).span
-            for incoming, event_id in zip(sent, ids, strict=True)
-        ]
+        shown = list(map(str, ids))
+        begun = accept_spans(
+            [(event_id, incoming.type) for event_id, incoming in zip(shown, sent, strict=True)],
+            tenant=tenant,
+            request=request,
+        )
+        told: _Told = []
         try:
-            checked = [self._check(*one, tenant=tenant) for one in zip(sent, ids, spans, strict=True)]
+            checked = [
+                self._check(incoming, event_id, text, span, span.traceparent, tenant=tenant)
+                for incoming, event_id, text, span in zip(sent, ids, shown, begun.spans, strict=True)
+            ]
             found = iter(await self._commits.store_all([new for new in checked if isinstance(new, NewEvent)]))
             return [
-                new if isinstance(new, Problem) else self._settle(incoming, new, next(found), span)
-                for incoming, new, span in zip(sent, checked, spans, strict=True)
+                new if isinstance(new, Problem) else self._settle(incoming, new, next(found), span, told)
+                for incoming, new, span in zip(sent, checked, begun.spans, strict=True)
             ]
         finally:
-            for span in spans:
-                span.end()
+            begun.end()
+            self._tell(told)
 
     def count_rejected(self, event_type: str | None = None) -> None:
         """Count an event that was turned away; None where its type isn't known."""
         self._count(event_type or "", EventOutcome.REJECTED)
 
-    def _check(self, incoming: IncomingEvent, event_id: UUID, span: Span, *, tenant: str) -> NewEvent | Problem:
+    def _check(
+        self,
+        incoming: IncomingEvent,
+        event_id: UUID,
+        shown: str,
+        span: Span | AcceptSpan,
+        traceparent: str | None,
+        *,
+        tenant: str,
+    ) -> NewEvent | Problem:
         """Make the row of an event, if its data is what its pipelines take."""
         problems = self._registry.validate(incoming.type, incoming.data)
         if problems:
@@ -110,25 +133,32 @@ class Acceptor:
             tenant=tenant,
             event_id=event_id,
             source=incoming.source or DEFAULT_SOURCE,
-            ce_id=incoming.id or str(event_id),
+            ce_id=incoming.id or shown,
             type=incoming.type,
             subject=incoming.subject,
             time=incoming.time,
             data=incoming.text.decode(),
             content_hash=incoming.content_hash,
-            traceparent=traceparent_of(span),
+            traceparent=traceparent,
             runs=tuple(
-                NewRun(run_id=new_id(), pipeline=pipeline.name, pipeline_version=pipeline.version, queue=pipeline.queue)
-                for pipeline in self._registry.route(incoming.type)
+                [
+                    NewRun(new_id(), pipeline.name, pipeline.version, pipeline.queue)
+                    for pipeline in self._registry.route(incoming.type)
+                ]
             ),
         )
 
     def _settle(
-        self, incoming: IncomingEvent, new: NewEvent, found: StoredEvent | Exception, span: Span
+        self,
+        incoming: IncomingEvent,
+        new: NewEvent,
+        found: StoredEvent | Exception,
+        span: Span | AcceptSpan,
+        told: _Told,
     ) -> Accepted | Problem:
         """Make the answer of what the flush gave."""
         if isinstance(found, StoredEvent):
-            return self._judge(new, found, span)
+            return self._judge(new, found, span, told)
         if isinstance(found, Unstorable):
             return self._rejected(new.type, _unstorable(found), span)
         problem = _not_now(found, new, incoming)
@@ -136,29 +166,36 @@ class Acceptor:
         span.set_status(Status(StatusCode.ERROR, problem.detail))
         return problem
 
-    def _judge(self, new: NewEvent, stored: StoredEvent, span: Span) -> Accepted | Problem:
-        """Tell a new event from one sent again and from another under the same key; count it and log it."""
+    def _judge(self, new: NewEvent, stored: StoredEvent, span: Span | AcceptSpan, told: _Told) -> Accepted | Problem:
+        """Tell a new event from one sent again and from another under the same key."""
         if not stored.created and stored.content_hash != new.content_hash:
             return self._rejected(new.type, _conflict(stored), span)
         outcome = EventOutcome.DUPLICATE
         if stored.created:
             outcome = EventOutcome.ACCEPTED if new.runs else EventOutcome.UNROUTED
-        self._count(new.type, outcome)
-        set_outcome(span, outcome)
+        span.set_attribute(attributes.OUTCOME, outcome)
         event_id = str(stored.event_id)
-        line = {"event_id": event_id, "runs": len(stored.runs)}
+        line: dict[str, object] = {"event_id": event_id, "runs": len(stored.runs)}
         if ours := new.traceparent:
-            line |= {"trace_id": ours[_TRACE_ID], "span_id": ours[_SPAN_ID]}
-        tell(__name__, _LOGGED[outcome], line)
-        return Accepted(stored=stored, event_id=event_id, ce_id=new.ce_id, source=new.source, type=new.type)
+            line["trace_id"], line["span_id"] = ours[_TRACE_ID], ours[_SPAN_ID]
+        told.append((new.type, outcome, line))
+        return Accepted(stored, event_id, new.ce_id, new.source, new.type)
 
-    def _rejected(self, event_type: str, problem: Problem, span: Span) -> Problem:
+    def _rejected(self, event_type: str, problem: Problem, span: Span | AcceptSpan) -> Problem:
         self.count_rejected(event_type)
-        set_outcome(span, EventOutcome.REJECTED)
+        span.set_attribute(attributes.OUTCOME, EventOutcome.REJECTED)
         return problem
 
-    def _count(self, event_type: str, outcome: EventOutcome) -> None:
-        self._metrics.events.labels(type=event_type_label(event_type, self._known), outcome=outcome).inc()
+    def _tell(self, told: _Told) -> None:
+        """Count and log what stands."""
+        for (event_type, outcome), events in Counter(
+            [(event_type, outcome) for event_type, outcome, _ in told]
+        ).items():
+            self._count(event_type, outcome, events)
+        tell_all(__name__, [(_LOGGED[outcome], line) for _, outcome, line in told])
+
+    def _count(self, event_type: str, outcome: EventOutcome, events: int = 1) -> None:
+        self._metrics.events.labels(type=event_type_label(event_type, self._known), outcome=outcome).inc(events)
 
 
 def invalid(errors: list[tuple[str, str]]) -> Problem:

@@ -1,14 +1,15 @@
 """Requests that come together share a commit; none is answered before it."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from typing import Protocol, TypeVar
 
 from api.deadlines import Deadlines
 from api.pace import TICK, Pace
-from events import Permanent, Transient
+from api.pending import GivenUp, NotStored, Pending, Result, Row, Unstorable, begin_commit, own_result, told_of
 from observability.logs import get_logger, limit_rate
 from observability.metrics import Metrics
 from settings import ApiSettings
@@ -29,18 +30,6 @@ _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 0.25
 
 
-class NotStored(Transient):
-    """The event was not stored: PostgreSQL is away."""
-
-
-class OutcomeUnknown(Transient):
-    """The commit was sent and its answer lost: the event may have been stored."""
-
-
-class Unstorable(Permanent):
-    """PostgreSQL can't hold this event; the message is the SQLSTATE."""
-
-
 class Store(Protocol):
     """Stores events in one transaction, in ``within`` seconds at most; ``before_commit`` is called right before."""
 
@@ -48,20 +37,6 @@ class Store(Protocol):
         self, events: Sequence[NewEvent], *, within: float, before_commit: Callable[[], None]
     ) -> list[StoredEvent]:
         """See the class."""
-
-
-class _GivenUp(Exception):  # noqa: N818 - a turn that a flush takes, not a fault
-    """Somebody of the batch was told that nothing was stored: it must not be committed as it is."""
-
-
-@dataclass(slots=True, eq=False)
-class _Pending:
-    event: NewEvent
-    size: int
-    deadline: float
-    committing: bool = False
-    given_up: bool = False
-    future: "asyncio.Future[StoredEvent]" = field(init=False)
 
 
 class GroupCommit:
@@ -79,9 +54,11 @@ class GroupCommit:
         self._pace = Pace(lanes=settings.flushers, rows=settings.flush_max_rows)
         self._ticking: asyncio.Handle | None = None
         self._bytes = 0
+        self._most_rows = settings.flush_max_rows
+        self._flush_bytes = settings.flush_max_bytes
         self._most_bytes = max(settings.flush_max_bytes * _FLUSHES_WAITING, settings.max_body_bytes * 2)
-        self._deadlines: Deadlines[_Pending] = Deadlines(self._expire)
-        self._batcher: Batcher[_Pending, StoredEvent] = Batcher(
+        self._deadlines: Deadlines[Pending] = Deadlines(self._expire)
+        self._batcher: Batcher[Pending, Sequence[Result]] = Batcher(
             self._flush,
             max_items=settings.flush_max_rows,
             max_bytes=settings.flush_max_bytes,
@@ -126,76 +103,100 @@ class GroupCommit:
             Unstorable: PostgreSQL refuses this event.
 
         """
-        return await self._result(self._hand_in(event))
+        size = _size(event)
+        if self._bytes + size > self._most_bytes:
+            raise Overloaded
+        (result,) = await self._results(self._hand_in((event,), size))
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     async def store_all(self, events: Sequence[NewEvent]) -> list[StoredEvent | Exception]:
         """Store several that came together; each has an answer of its own, which may be what ``store`` raises."""
-        handed = [self._try_hand_in(event) for event in events]
-        results: list[StoredEvent | Exception] = []
+        answers: list[StoredEvent | Exception] = [Overloaded()] * len(events)
+        handed = self._hand_in_all(events)
         try:
-            for one in handed:
-                try:
-                    results.append(await self._result(one) if isinstance(one, _Pending) else one)
-                except Exception as error:  # noqa: BLE001 - it is this event's answer
-                    results.append(error)
+            while handed:
+                places, pending = handed.popleft()
+                for place, answer in zip(places, await self._results(pending), strict=True):
+                    answers[place] = answer
         finally:
-            for one in handed[len(results) + 1 :]:
-                if isinstance(one, _Pending):
-                    self._leave(one)
-        return results
+            for _, pending in handed:
+                self._leave(pending)
+        return answers
 
-    def _hand_in(self, event: NewEvent) -> _Pending:
-        size = len(event.data) + _ROW_BYTES
-        if self._bytes + size > self._most_bytes:
-            raise Overloaded
-        pending = _Pending(event, size, asyncio.get_running_loop().time() + self._timeout)
-        pending.future = self._batcher.enqueue(pending, size=size)
+    def _hand_in_all(self, events: Sequence[NewEvent]) -> "deque[tuple[list[int], Pending]]":
+        """Hand in what finds a place, in groups that fit into a flush; with each the places of its events."""
+        handed: deque[tuple[list[int], Pending]] = deque()
+        places: list[int] = []
+        size = 0
+
+        def hand_in() -> None:
+            handed.append((places, self._hand_in([events[place] for place in places], size)))
+
+        for place, event in enumerate(events):
+            own = _size(event)
+            if len(places) >= self._batcher.room or self._bytes + size + own > self._most_bytes:
+                continue
+            if places and (len(places) >= self._most_rows or size + own > self._flush_bytes):
+                hand_in()
+                places, size = [], 0
+            places.append(place)
+            size += own
+        if places:
+            hand_in()
+        return handed
+
+    def _hand_in(self, events: Sequence[NewEvent], size: int) -> Pending:
+        count = len(events)
+        pending = Pending(events, size, asyncio.get_running_loop().time() + self._timeout, bytearray(count))
+        pending.future = self._batcher.enqueue(pending, size=size, weight=count)
         self._bytes += size
         self._deadlines.add(pending.deadline, pending)
         return pending
 
-    def _try_hand_in(self, event: NewEvent) -> _Pending | Overloaded:
+    async def _results(self, pending: Pending) -> list[StoredEvent | Exception]:
         try:
-            return self._hand_in(event)
-        except Overloaded as error:
-            return error
-
-    async def _result(self, pending: _Pending) -> StoredEvent:
-        try:
-            return await pending.future
-        except Transient as error:
+            found = await pending.future
+        except Exception as error:  # noqa: BLE001 - it is the answer of each of them
             pending.given_up = True
-            raise (OutcomeUnknown if pending.committing else NotStored) from error
+            found = [error] * len(pending.events)
         finally:
             self._bytes -= pending.size
+        return [
+            result if isinstance(result, StoredEvent) else told_of(result, committing=bool(committing))
+            for result, committing in zip(found, pending.committing, strict=True)
+        ]
 
-    def _leave(self, pending: _Pending) -> None:
+    def _leave(self, pending: Pending) -> None:
         self._bytes -= pending.size
         if not pending.future.cancel() and not pending.future.cancelled():
             pending.future.exception()
 
-    def _expire(self, pending: _Pending) -> None:
+    def _expire(self, pending: Pending) -> None:
         if not pending.future.done():
             pending.given_up = True
-            pending.future.set_exception(OutcomeUnknown() if pending.committing else NotStored())
+            pending.future.set_result([NotStored()] * len(pending.events))
 
-    async def _flush(self, batch: Sequence[_Pending]) -> list[StoredEvent | BaseException]:
+    async def _flush(self, batch: Sequence[Pending]) -> list[list[Result]]:
         loop = asyncio.get_running_loop()
         began = self._pace.begin(loop.time())
+        rows = [(pending, place) for pending in batch for place in range(len(pending.events))]
         stored = False
         try:
-            results = await split_refused(batch, self._write)
+            results = await split_refused(rows, self._write)
             stored = any(isinstance(result, StoredEvent) for result in results)
         finally:
             self._pace.end(began, loop.time(), stored=stored)
-        self._metrics.ingest_flush_events.labels().observe(len(batch))
+        self._metrics.ingest_flush_events.labels().observe(len(rows))
         self._metrics.ingest_flush_duration.labels().observe(loop.time() - began)
         if any(isinstance(result, StoredEvent) and result.created and result.runs for result in results):
             self._on_created()
-        return results
+        each = iter(results)
+        return [list(islice(each, len(pending.events))) for pending in batch]
 
-    async def _write(self, batch: Sequence[_Pending]) -> list[StoredEvent | BaseException]:
-        """Store a batch; while PostgreSQL is away try again, until the last of its deadlines.
+    async def _write(self, rows: Sequence[Row]) -> list[Result]:
+        """Store rows; while PostgreSQL is away try again, until the last of their deadlines.
 
         Whoever's own time was over before the commit has been told that nothing was stored, and is left out. Storing
         twice is safe: a row that is already there under our own event id came from an earlier try whose answer was
@@ -203,15 +204,15 @@ class GroupCommit:
         """
         loop = asyncio.get_running_loop()
         pause = _FIRST_PAUSE
-        while live := [pending for pending in batch if not pending.given_up]:
-            deadline = max(pending.deadline for pending in live)
+        while live := [row for row in rows if not row[0].given_up]:
+            deadline = max(pending.deadline for pending, _ in live)
             try:
                 stored = await self._store(
-                    [pending.event for pending in live],
+                    [pending.events[place] for pending, place in live],
                     within=deadline - loop.time(),
-                    before_commit=partial(_begin_commit, live),
+                    before_commit=partial(begin_commit, live),
                 )
-            except _GivenUp:
+            except GivenUp:
                 continue
             except DatabaseUnavailable as error:
                 if loop.time() + pause >= deadline:
@@ -221,21 +222,12 @@ class GroupCommit:
                 pause = min(pause * 2, _LONGEST_PAUSE)
             else:
                 found = dict(zip(live, stored, strict=True))
-                return [_own(pending.event, found.get(pending)) for pending in batch]
-        return [NotStored() for _ in batch]
+                return [own_result(row, found.get(row)) for row in rows]
+        return [NotStored() for _ in rows]
 
 
-def _begin_commit(batch: Sequence[_Pending]) -> None:
-    if any(pending.given_up for pending in batch):
-        raise _GivenUp
-    for pending in batch:
-        pending.committing = True
-
-
-def _own(event: NewEvent, found: StoredEvent | None) -> StoredEvent | NotStored:
-    if found is None:
-        return NotStored()
-    return found if found.created or found.event_id != event.event_id else replace(found, created=True)
+def _size(event: NewEvent) -> int:
+    return len(event.data) + _ROW_BYTES
 
 
 async def split_refused(

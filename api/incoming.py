@@ -2,8 +2,9 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from api.json_text import canonical, is_suspect, parse_json, unstorable
 from api.rfc3339 import parse_time
@@ -34,8 +35,7 @@ class InvalidEventError(ValueError):
         self.type = type_
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IncomingEvent:
+class IncomingEvent(NamedTuple):
     """An event as it was sent; None where nothing was. ``text`` is ``data`` as canonical JSON."""
 
     type: str
@@ -78,15 +78,14 @@ def event_of(document: JsonValue, *, suspect: bool) -> IncomingEvent:
     return _event(document)
 
 
-def _event(document: dict[str, JsonValue]) -> IncomingEvent:
-    sent_time = _text(document, "time")
-    subject = _text(document, "subject")
-    type_ = _text(document, "type") or ""
+def _event(document: dict[str, Any]) -> IncomingEvent:
+    """Take an event of which nothing is wrong."""
+    type_, subject, sent_time = document["type"], document.get("subject"), document.get("time")
     text = canonical(document["data"])
     return IncomingEvent(
         type=type_,
-        source=_text(document, "source"),
-        id=_text(document, "id"),
+        source=document.get("source"),
+        id=document.get("id"),
         subject=subject,
         time=parse_time(sent_time) if sent_time is not None else None,
         data=document["data"],
@@ -115,10 +114,14 @@ def _attribute_errors(document: dict[str, JsonValue]) -> list[tuple[str, str]]:
         errors.append(("type", "is required"))
     for name, longest in _LONGEST:
         value = document.get(name)
-        if value is not None and (message := attribute_error(value, longest)):
+        if value is None or (
+            type(value) is str and 0 < len(value) <= longest and value.isascii() and value.isprintable()
+        ):
+            continue
+        if message := attribute_error(value, longest):
             errors.append((name, message))
     source = document.get("source")
-    if isinstance(source, str) and source and not _URI_REFERENCE.fullmatch(source):
+    if isinstance(source, str) and source and not _is_uri_reference(source):
         errors.append(("source", "must be a URI-reference (RFC 3986)"))
     if document.get("time") is not None:
         try:
@@ -126,6 +129,11 @@ def _attribute_errors(document: dict[str, JsonValue]) -> list[tuple[str, str]]:
         except ValueError as error:
             errors.append(("time", str(error)))
     return errors
+
+
+@lru_cache(maxsize=256)
+def _is_uri_reference(text: str) -> bool:
+    return _URI_REFERENCE.fullmatch(text) is not None
 
 
 _LONGEST = (("type", LONGEST_TYPE), ("source", LONGEST_SOURCE), ("id", LONGEST_ID), ("subject", LONGEST_SUBJECT))

@@ -14,7 +14,7 @@ from api.group_commit import GroupCommit
 from api.incoming import IncomingEvent, InvalidEventError, event_of
 from api.json_text import MalformedJsonError, is_suspect, parse_json
 from api.presenting import Presenter
-from api.problems import Problem, ProblemType, problem_response, status_response
+from api.problems import Problem, ProblemType, problem_content, problem_response, status_response
 from api.tenancy import tenant_of
 from events import JsonValue
 from observability import attributes
@@ -98,17 +98,19 @@ class Intake:
         events = [one for one in sent if isinstance(one, IncomingEvent)]
         taken = iter(await self._acceptor.accept_all(events, tenant=tenant, request=traceparent_of()))
         answers = [one if isinstance(one, Problem) else next(taken) for one in sent]
-        statuses = {one.status for one in answers}
-        if statuses.isdisjoint({ACCEPTED, THERE}):
-            raise self._none_of(answers)
-        return _as_json(ACCEPTED if ACCEPTED in statuses else THERE, self._presenter.batch(answers))
+        problems = [one for one in answers if isinstance(one, Problem)]
+        if len(problems) == len(answers):
+            raise self._none_of(problems)
+        is_new = any(isinstance(one, Accepted) and one.stored.created for one in answers)
+        return _as_json(ACCEPTED if is_new else THERE, self._presenter.batch(answers))
 
-    def _none_of(self, answers: "list[Accepted | Problem]") -> Problem:
+    def _none_of(self, problems: list[Problem]) -> Problem:
         """Tell that nothing of a batch is stored, by its worst problem."""
-        worst = max((one for one in answers if isinstance(one, Problem)), key=lambda one: one.status)
-        detail = f"None of {len(answers)} events is stored; of one: {worst.detail}"
+        worst = max(problems, key=lambda one: one.status)
+        detail = f"None of {len(problems)} events is stored; of one: {worst.detail}"
         headers = {name: value for name, value in worst.headers.items() if name == "Retry-After"}
-        return Problem(worst.type, detail, headers=headers, members={"items": self._presenter.items(answers)})
+        items = [{"status": one.status, "problem": problem_content(one)} for one in problems]
+        return Problem(worst.type, detail, headers=headers, members={"items": items})
 
     def _read(self, document: JsonValue, *, suspect: bool) -> IncomingEvent | Problem:
         try:

@@ -11,10 +11,10 @@ from pydantic_core import from_json
 
 from events import JsonValue
 
-_LONG = re.compile(rb"\d{200}")
-_MAYBE_LARGE = re.compile(rb"[eE]\+?\d{3}")
-"""Several times faster than ``_LARGE``, and finds all that it finds."""
-_LARGE = re.compile(rb"[\[:,\s]-?\d[\d.]*[eE]\+?\d{3}")
+_SHAPE = bytes.maketrans(b"123456789E", b"000000000e")
+"""What makes all numbers of one shape equal."""
+_LONG = b"0" * 200
+_LARGE = re.compile(rb"[\[:,\s]-?0[0.]*e\+?000")
 _MOST_PROBLEMS = 20
 _LONGEST_PATH = 200
 
@@ -43,10 +43,11 @@ def parse_json(body: bytes) -> JsonValue:
 
 def is_suspect(body: bytes) -> bool:
     """Say, from the raw text, whether ``unstorable`` may find something in what was read from it."""
+    shape = body.translate(_SHAPE)
     return (
         b"\\u0000" in body
-        or _LONG.search(body) is not None
-        or (_MAYBE_LARGE.search(body) is not None and _LARGE.search(body) is not None)
+        or _LONG in shape
+        or ((b"e000" in shape or b"e+000" in shape) and _LARGE.search(shape) is not None)
     )
 
 

@@ -110,6 +110,10 @@ class Bench:
         """See that every request's span has come."""
         self._check(what, {"POST /events": posts})
 
+    def check_accepts(self, what: str, *, posts: int, events: int) -> None:
+        """See that every request's span has come, and every event's of those that they brought."""
+        self._check(what, {"POST /events": posts, "accept": events})
+
     def _check(self, what: str, expected: dict[str, int]) -> None:
         if self.stack.knobs.traces != "1.0":
             return

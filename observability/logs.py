@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
@@ -77,24 +77,42 @@ def tell(logger: str, event: str, fields: Mapping[str, object]) -> None:
     ``fields`` are ids, names and numbers of ours, as JSON has them: they are not searched for secrets. The line looks
     like any other, ``bind``'s ids and the trace's included; those of one turn of an event loop are written together.
     """
+    tell_all(logger, [(event, fields)])
+
+
+def tell_all(logger: str, lines: Sequence[tuple[str, Mapping[str, object]]]) -> None:
+    """Write lines as ``tell`` does, each an event and its fields, which are the same in all: of one moment."""
     handler = next((item for item in logging.getLogger().handlers if isinstance(item, _Handler)), None)
     if handler is None or handler.quick is None:
-        get_logger(logger).info(event, **fields)
+        for event, fields in lines:
+            get_logger(logger).info(event, **fields)
         return
     source = logging.getLogger(logger)
-    if not source.isEnabledFor(logging.INFO):
+    if not lines or not source.isEnabledFor(logging.INFO):
         return
+    heads: dict[str, bytes] = {}
+    written: list[bytes] = []
+    for event, fields in lines:
+        head = heads.get(event)
+        if head is None:
+            head = heads[event] = orjson.dumps(_head(source, event, handler.quick, without=fields))[:-1]
+        tail = orjson.dumps(fields)
+        written.append(b"%b,%b" % (head, tail[1:]) if fields else head + b"}")
+    handler.put(b"\n".join(written).decode())
+
+
+def _head(source: logging.Logger, event: str, service: str, *, without: Container[str]) -> dict[str, object]:
     line: dict[str, object] = {
         "timestamp": _timestamp(time.time()),
         "level": "info",
         "event": event,
-        "logger": logger,
-        "service": handler.quick,
+        "logger": source.name,
+        "service": service,
         "pid": os.getpid(),
     }
-    if "trace_id" not in fields:
+    if "trace_id" not in without:
         _add_trace(source, "info", line)
-    handler.put(orjson.dumps({**line, **_bound.get(), **fields}).decode())
+    return line | {name: value for name, value in _bound.get().items() if name not in without}
 
 
 def configure_logging(settings: LogSettings, *, service: str, stream: TextIO | None = None) -> None:

@@ -23,6 +23,7 @@ class Overloaded(Transient):
 class _Waiting(Generic[ItemT, ResultT]):
     item: ItemT
     size: int
+    weight: int
     future: "asyncio.Future[ResultT]" = field(repr=False)
 
 
@@ -33,6 +34,8 @@ class Batcher(Generic[ItemT, ResultT]):
     commits. ``flush`` gets the items in the order they came and answers one result, or one exception, for each; an
     exception that it raises goes to every item of its batch, and to no other. An item whose caller has gone before
     its batch began is left out.
+
+    An item may stand for several: its ``weight`` is what it counts for in ``max_items`` and ``max_waiting``.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Batcher(Generic[ItemT, ResultT]):
         self._max_waiting = max_waiting
         self._max_bytes = max_bytes
         self._waiting: deque[_Waiting[ItemT, ResultT]] = deque()
+        self._weight = 0
         self._arrived = asyncio.Event()
         self._closing = False
         self._wanted = writers
@@ -56,8 +60,13 @@ class Batcher(Generic[ItemT, ResultT]):
 
     @property
     def waiting(self) -> int:
-        """How many items wait for a batch."""
-        return len(self._waiting)
+        """How many items wait for a batch, by weight."""
+        return self._weight
+
+    @property
+    def room(self) -> int:
+        """How many more may wait."""
+        return 0 if self._closing else max(0, self._max_waiting - self._weight)
 
     def start(self) -> None:
         """Start the writers in the running loop; one that dies is replaced."""
@@ -74,17 +83,18 @@ class Batcher(Generic[ItemT, ResultT]):
         """
         return await self.enqueue(item, size=size)
 
-    def enqueue(self, item: ItemT, *, size: int = 0) -> "asyncio.Future[ResultT]":
+    def enqueue(self, item: ItemT, *, size: int = 0, weight: int = 1) -> "asyncio.Future[ResultT]":
         """Hand ``item`` in; return what will hold its result. Whoever settles or cancels that first has left.
 
         Raises:
             Overloaded: as for ``submit``.
 
         """
-        if self._closing or len(self._waiting) >= self._max_waiting:
+        if self._closing or self._weight + weight > self._max_waiting:
             raise Overloaded
         future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(item, size, future))
+        self._waiting.append(_Waiting(item, size, weight, future))
+        self._weight += weight
         if not self._arrived.is_set():
             self._arrived.set()
         return future
@@ -122,15 +132,17 @@ class Batcher(Generic[ItemT, ResultT]):
 
     def _next_batch(self) -> list[_Waiting[ItemT, ResultT]]:
         batch: list[_Waiting[ItemT, ResultT]] = []
-        size = 0
-        while self._waiting and len(batch) < self._max_items:
+        size = weight = 0
+        while self._waiting:
             head = self._waiting[0]
-            if batch and size + head.size > self._max_bytes:
+            if batch and (size + head.size > self._max_bytes or weight + head.weight > self._max_items):
                 break
             self._waiting.popleft()
+            self._weight -= head.weight
             if not head.future.done():
                 batch.append(head)
                 size += head.size
+                weight += head.weight
         return batch
 
     async def _write(self, batch: list[_Waiting[ItemT, ResultT]]) -> None:

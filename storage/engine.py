@@ -99,13 +99,19 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 def is_unavailable(error: BaseException) -> bool:
     """Say whether ``error`` is one that passes by itself once PostgreSQL is well."""
+    if _is_unencodable(error):
+        return False
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or not _sqlstate(error) or _passes(_sqlstate(error))
     if isinstance(error, asyncpg.PostgresError):
         return _passes(_sqlstate(error))
-    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
-        return False  # a value that the driver can't encode
     return isinstance(error, CONNECTION_FAULTS)
+
+
+def _is_unencodable(error: BaseException) -> bool:
+    """Say whether the driver could not even encode a value, which has no SQLSTATE."""
+    origin = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig is not None else error
+    return isinstance(origin, asyncpg.InterfaceError) and isinstance(origin, ValueError)
 
 
 def _passes(state: str) -> bool:
@@ -126,8 +132,11 @@ def _sqlstate(error: DBAPIError | asyncpg.PostgresError) -> str:
 def refused_state(error: BaseException) -> str | None:
     """Return the SQLSTATE when PostgreSQL refused the values it was given, else None.
 
-    Class 22 is a data exception, 23 a broken constraint, 54 a limit (nesting too deep, too large).
+    Class 22 is a data exception, which is also what a value is that the driver can't encode, 23 a broken constraint,
+    54 a limit (nesting too deep, too large).
     """
+    if _is_unencodable(error):
+        return "22000"
     if not isinstance(error, DBAPIError | asyncpg.PostgresError):
         return None
     state = _sqlstate(error)

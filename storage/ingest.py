@@ -11,9 +11,13 @@ from storage.records import NewEvent, RunSummary, StoredEvent
 
 # Rows go in in the order of their key: two flushes with overlapping keys then wait for each other, and never deadlock.
 # Of two with one key in a flush the first that came is stored: event ids rise.
+# A column that is one value throughout comes as that value alone: an element costs the driver more than its bytes tell.
 _INSERT: Final = """
     WITH incoming AS (
-        SELECT * FROM unnest(
+        SELECT coalesce(tenant, ($1::text[])[1]) AS tenant, event_id, coalesce(source, ($3::text[])[1]) AS source,
+               ce_id, coalesce(type, ($5::text[])[1]) AS type, subject, time, data, content_hash, traceparent,
+               coalesce(routes, ($11::smallint[])[1]) AS routes
+        FROM unnest(
             $1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::text[],
             $9::bytea[], $10::text[], $11::smallint[]
         ) AS t(tenant, event_id, source, ce_id, type, subject, time, data, content_hash, traceparent, routes)
@@ -27,7 +31,9 @@ _INSERT: Final = """
         RETURNING tenant, event_id, received_at, traceparent
     ), queued AS (
         INSERT INTO runs (tenant, run_id, event_id, pipeline, pipeline_version, queue, reason, traceparent)
-        SELECT stored.tenant, r.run_id, stored.event_id, r.pipeline, r.version, r.queue, 'accepted', stored.traceparent
+        SELECT stored.tenant, r.run_id, stored.event_id, coalesce(r.pipeline, ($14::text[])[1]),
+               coalesce(r.version, ($15::integer[])[1]), coalesce(r.queue, ($16::text[])[1]),
+               'accepted', stored.traceparent
         FROM unnest($12::uuid[], $13::uuid[], $14::text[], $15::integer[], $16::text[])
             AS r(event_id, run_id, pipeline, version, queue)
         JOIN stored USING (event_id)
@@ -35,7 +41,9 @@ _INSERT: Final = """
     ), counted AS (
         INSERT INTO run_deltas (tenant, accepted) SELECT tenant, count(*) FROM queued GROUP BY tenant
     )
-    SELECT event_id, received_at FROM stored
+    SELECT count(*) AS stored, max(received_at) AS received_at,
+           CASE WHEN count(*) < cardinality($2) THEN array_agg(event_id) END AS event_ids
+    FROM stored
 """
 
 _EXISTING: Final = """
@@ -64,11 +72,13 @@ async def store_events(connection: Fetches, new: Sequence[NewEvent]) -> list[Sto
     Of two events with one key the first stored wins, whether it came in this call or another. Raises the driver's
     error when PostgreSQL refuses a row: then nothing of the call is stored (``storage.engine.refused_state``).
     """
-    rows = await connection.fetch(_INSERT, *_columns(new))
-    if len(rows) == len(new):
-        received_at = rows[0]["received_at"] if rows else None  # one transaction, one time
+    if not new:
+        return []
+    (row,) = await connection.fetch(_INSERT, *_columns(new))
+    received_at = row["received_at"]  # one transaction, one time
+    if row["stored"] == len(new):
         return [_created(event, received_at) for event in new]
-    created = {row["event_id"]: row["received_at"] for row in rows}
+    created = dict.fromkeys(row["event_ids"] or (), received_at)
     missing = [event for event in new if event.event_id not in created]
     existing = await _existing(connection, missing) if missing else {}
     removed = [event for event in missing if _key(event) not in existing]
@@ -89,9 +99,7 @@ def _created(event: NewEvent, received_at: Any) -> StoredEvent:
         content_hash=event.content_hash,
         received_at=received_at,
         traceparent=event.traceparent,
-        runs=tuple(
-            [RunSummary(run_id=run.run_id, pipeline=run.pipeline, status=RunStatus.QUEUED) for run in event.runs]
-        ),
+        runs=tuple([RunSummary(run.run_id, run.pipeline, RunStatus.QUEUED) for run in event.runs]),
     )
 
 
@@ -102,23 +110,31 @@ def _key(event: NewEvent) -> _Key:
 def _columns(new: Sequence[NewEvent]) -> tuple[list[Any], ...]:
     pairs = [(event.event_id, run) for event in new for run in event.runs]
     return (
-        [event.tenant for event in new],
+        _short([event.tenant for event in new]),
         [event.event_id for event in new],
-        [event.source for event in new],
+        _short([event.source for event in new]),
         [event.ce_id for event in new],
-        [event.type for event in new],
-        [event.subject for event in new],
-        [event.time for event in new],
+        _short([event.type for event in new]),
+        _some([event.subject for event in new]),
+        _some([event.time for event in new]),
         [event.data for event in new],
         [event.content_hash for event in new],
         [event.traceparent for event in new],
-        [len(event.runs) for event in new],
+        _short([len(event.runs) for event in new]),
         [event_id for event_id, _ in pairs],
         [run.run_id for _, run in pairs],
-        [run.pipeline for _, run in pairs],
-        [run.pipeline_version for _, run in pairs],
-        [run.queue for _, run in pairs],
+        _short([run.pipeline for _, run in pairs]),
+        _short([run.pipeline_version for _, run in pairs]),
+        _short([run.queue for _, run in pairs]),
     )
+
+
+def _short(column: list[Any]) -> list[Any]:
+    return column[:1] if len(set(column)) == 1 else column
+
+
+def _some(column: list[Any]) -> list[Any]:
+    return column if any(value is not None for value in column) else column[:1]
 
 
 async def _existing(connection: Fetches, wanted: Sequence[NewEvent]) -> dict[_Key, StoredEvent]:

@@ -35,12 +35,20 @@ _RENEW = typed(
     seconds=Double(),
 )
 
+# A claim in mid-flight holds its lease with FOR KEY SHARE, which FOR UPDATE waits for and an UPDATE alone would not:
+# whoever ends a lease does so after that claim is committed, so that free_runs sees it.
 _END = typed(
-    "UPDATE worker_leases SET ended_at = now() WHERE lease_id = :lease_id AND ended_at IS NULL", lease_id=Uuid()
+    """
+    WITH held AS (
+        SELECT tenant, lease_id FROM worker_leases WHERE lease_id = :lease_id AND ended_at IS NULL FOR UPDATE
+    )
+    UPDATE worker_leases l SET ended_at = now() FROM held
+    WHERE l.tenant = held.tenant AND l.lease_id = held.lease_id
+    """,
+    lease_id=Uuid(),
 )
 
-# Only one rescuer at a time ends a lease. A claim in mid-flight holds it with FOR KEY SHARE: the lease is passed over
-# until that claim is committed, so that free_runs sees it.
+# Only one rescuer at a time ends a lease; one that a claim holds is passed over until that is committed.
 _END_EXPIRED = typed(
     """
     WITH expired AS (

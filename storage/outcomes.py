@@ -127,6 +127,18 @@ _FINISH = typed(
 )
 
 
+_CAME_TO = typed(
+    """
+    SELECT a.outcome, extract(epoch FROM a.finished_at - r.created_at)::float8 AS age
+    FROM attempts a JOIN runs r USING (tenant, run_id)
+    WHERE a.tenant = :tenant AND a.run_id = :run_id AND a.attempt = :attempt AND a.finished_at IS NOT NULL
+    """,
+    tenant=Text(),
+    run_id=Uuid(),
+    attempt=Integer(),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeWrite:
     """A node's result to be stored; ``output`` and ``error`` are JSON text."""
@@ -201,6 +213,22 @@ async def finish_runs(connection: AsyncConnection, finishes: Sequence[Finish]) -
         },
     )
     return {(row.run_id, row.attempt): Moved(status=RunStatus(row.status), age=row.age) for row in rows}
+
+
+async def came_to(connection: AsyncConnection, finish: Finish) -> Moved | None:
+    """Say what a finish did whose answer was lost: None when it did nothing, and another ended the attempt or holds it.
+
+    An attempt ends once, so one that ended as ``finish`` has it did so by it, or by one that did the same.
+    """
+    key = {"tenant": finish.tenant, "run_id": finish.run_id, "attempt": finish.attempt}
+    row = (await connection.execute(_CAME_TO, key)).one_or_none()
+    if row is None:
+        return None
+    if row.outcome == finish.outcome:
+        return Moved(status=finish.status, age=row.age)
+    if row.outcome == AttemptOutcome.CANCELLED and finish.status is RunStatus.QUEUED:
+        return Moved(status=RunStatus.CANCELLED, age=row.age)
+    return None
 
 
 def _node_columns(nodes: Sequence[NodeWrite]) -> dict[str, list[Any]]:

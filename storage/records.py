@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from events import (
@@ -18,8 +19,7 @@ from events import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewRun:
+class NewRun(NamedTuple):
     """A run to be made with its event."""
 
     run_id: UUID
@@ -28,8 +28,7 @@ class NewRun:
     queue: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """An event to be stored with its runs. ``data`` is JSON text; ``content_hash`` is of what was sent."""
 
     tenant: str
@@ -45,8 +44,7 @@ class NewEvent:
     runs: tuple[NewRun, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSummary:
+class RunSummary(NamedTuple):
     """A run in a few words."""
 
     run_id: UUID
@@ -55,8 +53,7 @@ class RunSummary:
     replay_of: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredEvent:
+class StoredEvent(NamedTuple):
     """The row that stands for ``(tenant, source, ce_id)`` now; ``created`` when this call made it."""
 
     created: bool
@@ -192,7 +189,12 @@ class QueueState:
     oldest_age: float
 
 
+_OF_ONE: Final = {status: event_status([status]) for status in RunStatus}
+
+
 def status_of(runs: Sequence[RunSummary | RunRecord]) -> EventStatus:
     """Tell the state of an event from all of its runs. In the place of a run that was replayed stands its replay."""
+    if len(runs) == 1:
+        return _OF_ONE[runs[0].status]
     replayed = {run.replay_of for run in runs}
     return event_status(run.status for run in runs if run.run_id not in replayed)

@@ -25,11 +25,17 @@ _PREVIOUS = typed(
     run_ids=ARRAY(Uuid),
 )
 
+# FOR UPDATE waits for claims in mid-flight, as in storage.leases.
 _END = typed(
     """
-    UPDATE worker_leases SET ended_at = now()
-    WHERE ended_at IS NULL AND starts_with(worker, :prefix) AND worker <> :but
-    RETURNING lease_id, worker
+    WITH held AS (
+        SELECT tenant, lease_id FROM worker_leases
+        WHERE ended_at IS NULL AND starts_with(worker, :prefix) AND worker <> :but
+        ORDER BY lease_id FOR UPDATE
+    )
+    UPDATE worker_leases l SET ended_at = now() FROM held
+    WHERE l.tenant = held.tenant AND l.lease_id = held.lease_id
+    RETURNING l.lease_id, l.worker
     """,
     prefix=Text(),
     but=Text(),

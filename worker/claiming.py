@@ -72,18 +72,30 @@ class Claims:
     async def claim(self, message: Message, run_ids: Sequence[UUID]) -> list[Claimed]:
         """Claim those of the runs that are due and nobody's; waits for a lease and for PostgreSQL.
 
-        Claims of messages that come together share a statement. Runs that a claim took whose answer was lost are found
-        by ``GivingBack.strays``; those whose lease was lost meanwhile are handed back with it, and asked for anew.
+        Claims of messages that come together share a statement; one that failed is made alone from then on, so that it
+        fails no others. Runs that a claim took whose answer was lost are found by ``GivingBack.strays``; those whose
+        lease was lost meanwhile are handed back with it, and asked for anew.
+
+        Raises:
+            Exception: what PostgreSQL or the driver says of this claim alone, and what does not pass by itself.
+
         """
         asked = _Asked(message=message, spans={run_id: new_span_id() for run_id in run_ids})
+        alone = False
         while True:
             await self._keeper.held()
             try:
-                lease_id, runs = await self._batcher.submit(asked, size=len(asked.spans))
+                lease_id, runs = await self._batcher.submit(asked, size=_MOST_RUNS if alone else len(asked.spans))
+            except _NoLease:
+                continue
             except DatabaseUnavailable:
+                alone = True
                 await asyncio.sleep(_PAUSE)
                 continue
-            except _NoLease:
+            except Exception:
+                if alone:
+                    raise
+                alone = True
                 continue
             claimed = await self._completed(asked, runs)
             if self._keeper.lease_id == lease_id:

@@ -49,6 +49,7 @@ class LeaseKeeper:
         self._lost = asyncio.Event()
         self._limit: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
+        self._handing_back: UUID | None = None
 
     @property
     def lease_id(self) -> UUID | None:
@@ -66,17 +67,19 @@ class LeaseKeeper:
         self._task = asyncio.get_running_loop().create_task(self._keep_forever(), name="lease")
 
     def close(self) -> UUID | None:
-        """Renew no more; return the lease that is still held, for the caller to end."""
+        """Renew no more; return the lease that is still held, or whose runs are not handed back yet, for the caller."""
         if self._task:
             self._task.cancel()
-        return self._let_go()
+        return self._let_go() or self._handing_back
 
     async def _keep_forever(self) -> None:
         while True:
             try:
                 lease_id = await self._open()
                 await self._renew(lease_id)
+                self._handing_back = lease_id
                 await self._until_answered(partial(self._hand_back, lease_id))
+                self._handing_back = None
             except Exception:  # noqa: BLE001 - a process without a keeper would hold its runs for ever
                 _log.exception("the lease keeper failed and starts again")
                 self._give_up("the keeper failed")

@@ -7,14 +7,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from events import DEFAULT_TENANT
 
+_TEXT = r"^[^\x00]+$"
+"""What PostgreSQL can store, and something."""
+
 
 class MessageBody(BaseModel):
     """What a message must hold, and all that it holds: ids."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    tenant: Annotated[str, Field(min_length=1, max_length=200)] = DEFAULT_TENANT
-    pipeline: Annotated[str, Field(min_length=1, max_length=200)]
+    tenant: Annotated[str, Field(max_length=200, pattern=_TEXT)] = DEFAULT_TENANT
+    pipeline: Annotated[str, Field(max_length=200, pattern=_TEXT)]
     run_ids: Annotated[tuple[UUID, ...], Field(min_length=1, max_length=10_000)]
 
 

@@ -90,6 +90,7 @@ class WorkerRuntime:
         self._lease_database = Database(self._database_settings, application="worker-lease", pool_size=1)
         self._held = HeldRuns()
         self._giving_back = GivingBack(self._lease_database, self._metrics)
+        self._stray_runs = GivingBack(self._database, self._metrics)
         self._keeper = LeaseKeeper(
             self._lease_database,
             worker=self._seat.name,
@@ -158,6 +159,7 @@ class WorkerRuntime:
             self._strays.cancel()
             self._cancels.cancel()
             self._burying.cancel()
+            await self._let_claims_end()
             await self._give_back()
         except Exception:  # noqa: BLE001 - whatever it is, the process must get out
             _log.exception("the stop went wrong; the lease answers for the runs")
@@ -173,6 +175,10 @@ class WorkerRuntime:
         await asyncio.wait({hurry, ended}, timeout=self._settings.stop_grace, return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
         ended.cancel()
+
+    async def _let_claims_end(self) -> None:
+        """Wait for a claim's answer: what nobody here waits for any more is claimed all the same, and given back."""
+        await asyncio.wait({asyncio.ensure_future(self._claims.close())}, timeout=_CANCEL_SECONDS)
 
     async def _give_back(self) -> None:
         nodes = self._held.pending
@@ -194,7 +200,7 @@ class WorkerRuntime:
             if lease_id is None:
                 continue
             try:
-                await self._giving_back.strays(lease_id, self._held)
+                await self._stray_runs.strays(lease_id, self._held)
             except DatabaseUnavailable:
                 continue
             except Exception:  # noqa: BLE001 - the search is what nothing else guarantees

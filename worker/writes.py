@@ -8,13 +8,14 @@ from events import AttemptOutcome, FailureKind, Permanent, RunStatus, Transient
 from observability.logs import get_logger
 from storage.batching import Batcher
 from storage.engine import refused_state
-from storage.outcomes import Finish, Moved, NodeWrite, finish_runs, write_nodes
+from storage.outcomes import Finish, Moved, NodeWrite, came_to, finish_runs, write_nodes
 from worker.database import Database
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 _MOST: Final = 200
+_ALONE: Final = _MOST
 _MOST_WAITING: Final = 100_000
 _WRITERS: Final = 2
 _PAUSE: Final = 0.3
@@ -32,15 +33,18 @@ class ValueRefused(Permanent):
 
 
 class Writes:
-    """Checkpoints and finishes of all runs under way in the process; those that come together share a commit."""
+    """Checkpoints and finishes of all runs under way in the process; those that come together share a commit.
+
+    What could not be written, for whatever reason, is tried again alone: a row that somebody locks holds up no others.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._finishes: Batcher[Finish, Moved | None] = Batcher(
-            self._write_finishes, max_items=_MOST, max_waiting=_MOST_WAITING, writers=_WRITERS
+            self._write_finishes, max_items=_MOST, max_bytes=_ALONE, max_waiting=_MOST_WAITING, writers=_WRITERS
         )
         self._checkpoints: Batcher[tuple[NodeWrite, ...], bool] = Batcher(
-            self._write_checkpoints, max_items=_MOST, max_waiting=_MOST_WAITING, writers=_WRITERS
+            self._write_checkpoints, max_items=_MOST, max_bytes=_ALONE, max_waiting=_MOST_WAITING, writers=_WRITERS
         )
 
     def start(self) -> None:
@@ -60,13 +64,15 @@ class Writes:
             ValueRefused: a result is nothing that PostgreSQL can store.
 
         """
+        size = 1
         while True:
             try:
-                held = await self._checkpoints.submit(nodes)
+                held = await self._checkpoints.submit(nodes, size=size)
             except Exception as error:
                 if refused_state(error) is not None:
                     raise ValueRefused from error
                 await _pause_after(error)
+                size = _ALONE
             else:
                 if not held:
                     raise StaleAttempt
@@ -82,12 +88,16 @@ class Writes:
             StaleAttempt: the run is no longer this attempt's.
 
         """
+        size = 1
         while True:
             try:
-                moved = await self._finishes.submit(finish)
+                moved = await self._finishes.submit(finish, size=size)
+                if moved is None and size == _ALONE:
+                    moved = await self._came_to(finish)
             except Exception as error:  # noqa: BLE001 - a run that can't be ended would be held for ever
                 if refused_state(error) is None:
                     await _pause_after(error)
+                    size = _ALONE
                 else:
                     _log.exception("PostgreSQL refused what a run came to", run_id=str(finish.run_id))
                     finish = _refused(finish)
@@ -95,6 +105,11 @@ class Writes:
                 if moved is None:
                     raise StaleAttempt
                 return moved
+
+    async def _came_to(self, finish: Finish) -> Moved | None:
+        """Look for an earlier try of this finish that went through, though its answer was lost."""
+        async with self._database.statement() as connection:
+            return await came_to(connection, finish)
 
     async def _write_finishes(self, finishes: Sequence[Finish]) -> Sequence[Moved | BaseException | None]:
         async def write(part: Sequence[Finish]) -> list[Moved | None]:
@@ -116,14 +131,15 @@ class Writes:
 async def _split_refused(
     items: Sequence[ItemT], write: Callable[[Sequence[ItemT]], Awaitable[list[ResultT]]]
 ) -> list[ResultT | BaseException]:
-    """Write all at once or, when PostgreSQL refuses a value, in halves, until only the bad item is refused."""
+    """Write all at once or, when PostgreSQL refuses a value, in halves, until only the bad item is refused.
+
+    What a half comes to for another reason is its own: what the other half has committed stands.
+    """
     try:
         return [*await write(items)]
-    except Exception as error:
-        if refused_state(error) is None:
-            raise
-        if len(items) == 1:
-            return [error]
+    except Exception as error:  # noqa: BLE001 - it is told to those whose items it concerns
+        if refused_state(error) is None or len(items) == 1:
+            return [error] * len(items)
     middle = len(items) // 2
     return [*await _split_refused(items[:middle], write), *await _split_refused(items[middle:], write)]
 

@@ -11,6 +11,7 @@ from throughline.embedded.cluster import OWNER, clean_environment, run_program
 from throughline.errors import StackError
 
 _BATCH = 100
+_BATCH_CONNECTIONS = 16
 _BATCH_RATE = 0.4
 _INSERT = "INSERT INTO inserts (id, data) VALUES (gen_random_uuid(), '{data}'::jsonb);\n"
 
@@ -64,12 +65,16 @@ def _single(bench: Bench, connections: int) -> None:
 
 def _batches(bench: Bench) -> None:
     stack = bench.stack
+    stack.sink.reset()
     accepted = 0
     with bench.costing("ingest batch 100", lambda: accepted):
-        sent = bench.send(bench.orders(connections=4, seconds=bench.form.seconds * _BATCH_RATE, batch=_BATCH))
+        sent = bench.send(
+            bench.orders(connections=_BATCH_CONNECTIONS, seconds=bench.form.seconds * _BATCH_RATE, batch=_BATCH)
+        )
         accepted = sent.accepted
     bench.add("ingest batch 100", sent.rate)
     bench.add("ingest batch 100 p99", sent.p99 * 1000, "ms")
+    bench.check_accepts("ingest batch 100", posts=sent.requests, events=accepted)
     stack.database.forget_events()
 
 

@@ -3,6 +3,7 @@
 Celery's instrumentation is in ``observability.tracing.celery_spans``, which alone imports Celery.
 """
 
+from observability.tracing.accept_spans import AcceptSpan, AcceptSpans, accept_spans
 from observability.tracing.provider import Tracing, configure_tracing
 from observability.tracing.spans import (
     ActiveSpan,
@@ -32,11 +33,14 @@ from observability.tracing.trace_context import (
 )
 
 __all__ = [
+    "AcceptSpan",
+    "AcceptSpans",
     "ActiveSpan",
     "LinkReason",
     "RunIds",
     "Tracing",
     "accept_span",
+    "accept_spans",
     "add_link",
     "configure_tracing",
     "context_from",

@@ -4,7 +4,7 @@ import os
 import threading
 import weakref
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from opentelemetry.context import Context
@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from observability.logs import get_logger
 from observability.metrics import DropReason, Metrics
-from observability.tracing.light_span import LightSpan
+from observability.tracing.light_span import Ended
 from observability.tracing.otlp import Envelope
 
 _BATCH: Final = 2048
@@ -90,11 +90,12 @@ class SpanQueue(SpanProcessor):
         if context is not None and context.trace_flags.sampled and self._has_room():
             self._put(span)
 
-    def take(self, span: LightSpan) -> None:
-        """See ``Sink.take``."""
-        if self._has_room():
-            encoded = span.encode()
-            self._put(span.readable() if encoded is None else (span.tracer.envelope, encoded))
+    def take_all(self, spans: Sequence[Ended]) -> None:
+        """See ``Sink.take_all``."""
+        for span in spans:
+            if self._has_room():
+                encoded = span.encode()
+                self._put(span.readable() if encoded is None else (span.tracer.envelope, encoded))
 
     def _has_room(self) -> bool:
         if self._closed:

@@ -1,6 +1,12 @@
+import random
 import threading
+from typing import Final
 
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+
+_BOTH: Final = 24
+_NONE: Final = bytes(8)
+"""No id; what holds it anywhere is drawn again, which happens to nobody."""
 
 
 class SpanIds(RandomIdGenerator):
@@ -17,3 +23,10 @@ class SpanIds(RandomIdGenerator):
         """See ``IdGenerator.generate_span_id``."""
         decided: int | None = getattr(self._decided, "span_id", None)
         return decided or super().generate_span_id()
+
+    def draw(self, count: int) -> list[bytes]:
+        """Make ids for so many spans that begin a trace: 16 bytes of a trace's and 8 of the span's, in one."""
+        drawn = random.randbytes(_BOTH * count)  # noqa: S311 - ids, no secrets
+        if _NONE in drawn:
+            return self.draw(count)
+        return [drawn[at : at + _BOTH] for at in range(0, _BOTH * count, _BOTH)]

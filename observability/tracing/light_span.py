@@ -12,7 +12,7 @@ from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.sdk.trace.sampling import Decision, Sampler
+from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.util.types import Attributes, AttributeValue
@@ -25,16 +25,33 @@ _MOST_ATTRIBUTES: Final = 128
 _MOST: Final = 128
 
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
-_SAMPLED_RANDOM: Final = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
+SAMPLED_RANDOM: Final = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
+SAMPLED_FLAGS: Final = f"-{SAMPLED_RANDOM:02x}"
+"""How the traceparent ends of a trace that was begun here and is sampled."""
 _DROPPED: Final = TraceFlags(TraceFlags.DEFAULT)
 _DROPPED_RANDOM: Final = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
+_DROPPED_FLAGS: Final = f"-{_DROPPED_RANDOM:02x}"
+
+
+class Ended(Protocol):
+    """What a sink has of a span that has ended."""
+
+    @property
+    def tracer(self) -> "LightTracer":
+        """Whose span it is."""
+
+    def encode(self) -> bytes | None:
+        """Write the span for ``Envelope.request``; None if it is not plain: then see ``readable``."""
+
+    def readable(self) -> ReadableSpan:
+        """Return the span as the SDK's own exporters take it."""
 
 
 class Sink(Protocol):
     """Where ended spans go."""
 
-    def take(self, span: "LightSpan") -> None:
-        """Take an ended span; never waits, never raises."""
+    def take_all(self, spans: Sequence[Ended]) -> None:
+        """Take ended spans; never waits, never raises."""
 
 
 class LightSpan(Span):
@@ -83,7 +100,7 @@ class LightSpan(Span):
         if self.end_time is None:
             self.end_time = end_time or time.time_ns()
             for sink in self.tracer.sinks:
-                sink.take(self)
+                sink.take_all((self,))
 
     def get_span_context(self) -> SpanContext:
         """See ``Span.get_span_context``."""
@@ -185,10 +202,10 @@ class LightSpan(Span):
 
 
 class LightTracer(trace.Tracer):
-    """Makes ``LightSpan``s. A parent's choice whether to sample stands; ``sampler`` is for traces begun here."""
+    """Makes ``LightSpan``s. A parent's choice whether to sample stands; of traces begun here a ``share`` is sampled."""
 
     def __init__(
-        self, scope: InstrumentationScope, *, resource: Resource, sampler: Sampler, ids: SpanIds, sinks: Sequence[Sink]
+        self, scope: InstrumentationScope, *, resource: Resource, share: float, ids: SpanIds, sinks: Sequence[Sink]
     ) -> None:
         self.scope = scope
         self.resource = resource
@@ -199,8 +216,17 @@ class LightTracer(trace.Tracer):
             version=scope.version or "",
             schema_url=scope.schema_url or "",
         )
-        self._sampler = sampler
+        self._bound = TraceIdRatioBased.get_bound_for_rate(share)
         self._ids = ids
+
+    def draw(self, count: int) -> list[tuple[bytes, str]]:
+        """Begin so many traces: return trace id and span id in one, and the traceparent, of the first span of each."""
+        bound = self._bound
+        drawn = self._ids.draw(count)
+        flags = [SAMPLED_FLAGS if int.from_bytes(ids[8:16]) < bound else _DROPPED_FLAGS for ids in drawn]
+        return [
+            (ids, f"00-{ids[:16].hex()}-{ids[16:].hex()}{ending}") for ids, ending in zip(drawn, flags, strict=True)
+        ]
 
     def start_span(  # noqa: PLR0913, PLR0917 - OpenTelemetry's signature
         self,
@@ -217,14 +243,13 @@ class LightTracer(trace.Tracer):
         parent: SpanContext | None = trace.get_current_span(context).get_span_context()
         if parent is None or not parent.is_valid:
             parent, trace_id = None, self._ids.generate_trace_id()
-            result = self._sampler.should_sample(context, trace_id, name, kind, attributes, links)
-            sampled = result.decision is Decision.RECORD_AND_SAMPLE
-            flags = _SAMPLED_RANDOM if sampled else _DROPPED_RANDOM
+            sampled = trace_id & TraceIdRatioBased.TRACE_ID_LIMIT < self._bound
+            flags = SAMPLED_RANDOM if sampled else _DROPPED_RANDOM
         else:
             trace_id, came = parent.trace_id, parent.trace_flags
             sampled = came & 1 == 1 and bool(self.sinks)
             if came & TraceFlags.RANDOM_TRACE_ID:
-                flags = _SAMPLED_RANDOM if sampled else _DROPPED_RANDOM
+                flags = SAMPLED_RANDOM if sampled else _DROPPED_RANDOM
             else:
                 flags = _SAMPLED if sampled else _DROPPED
         own = SpanContext(

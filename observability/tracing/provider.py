@@ -11,7 +11,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from events import ConfigurationError
@@ -19,7 +19,7 @@ from observability.logs import limit_rate
 from observability.metrics import Metrics, null_metrics
 from observability.tracing.export import OtlpSender, SpanQueue
 from observability.tracing.ids import SpanIds
-from observability.tracing.light_span import LightSpan, LightTracer, Sink
+from observability.tracing.light_span import Ended, LightTracer, Sink
 from settings import VERSION, TelemetrySettings
 
 _TRACES_PATH: Final = "/v1/traces"
@@ -80,8 +80,8 @@ class _CurrentTracer(trace.Tracer):
 class LightProvider(trace.TracerProvider):
     """Makes tracers of light spans."""
 
-    def __init__(self, *, resource: Resource, sampler: Sampler, ids: SpanIds, sinks: Sequence[Sink]) -> None:
-        self._parts: dict[str, Any] = {"resource": resource, "sampler": sampler, "ids": ids, "sinks": sinks}
+    def __init__(self, *, resource: Resource, share: float, ids: SpanIds, sinks: Sequence[Sink]) -> None:
+        self._parts: dict[str, Any] = {"resource": resource, "share": share, "ids": ids, "sinks": sinks}
 
     def get_tracer(self, *args: Any, **kwargs: Any) -> LightTracer:
         """See ``TracerProvider.get_tracer``."""
@@ -92,14 +92,24 @@ class _ProcessorSink:
     def __init__(self, processor: SpanProcessor) -> None:
         self._processor = processor
 
-    def take(self, span: LightSpan) -> None:
-        self._processor.on_end(span.readable())
+    def take_all(self, spans: Sequence[Ended]) -> None:
+        for span in spans:
+            self._processor.on_end(span.readable())
 
 
 CURRENT: Final = CurrentProvider()
 """Behind every tracer that others ask for: the SDK's spans."""
 LIGHT: Final = CurrentProvider()
 """Behind our own tracers and Celery's: light spans."""
+
+_IDLE: Final = LightTracer(
+    InstrumentationScope("throughline", VERSION), resource=Resource.get_empty(), share=0.0, ids=CURRENT.ids, sinks=()
+)
+
+
+def light_tracer() -> LightTracer:
+    """Return the tracer of our own spans; one that records nothing where none is configured."""
+    return CURRENT.tracer if isinstance(CURRENT.tracer, LightTracer) else _IDLE
 
 
 def configure_tracing(
@@ -120,7 +130,8 @@ def configure_tracing(
 
     """
     ids, resource, endpoint = SpanIds(), _resource(service), _endpoint(settings)
-    sampler = ParentBased(TraceIdRatioBased(settings.sample_ratio)) if endpoint or processors else ALWAYS_OFF
+    share = settings.sample_ratio if endpoint or processors else 0.0
+    sampler = ParentBased(TraceIdRatioBased(share)) if endpoint or processors else ALWAYS_OFF
     provider = TracerProvider(sampler=sampler, resource=resource, id_generator=ids)
     sinks: list[Sink] = [_ProcessorSink(processor) for processor in processors]
     queue = _queue(endpoint, settings, metrics or null_metrics()) if endpoint else None
@@ -129,7 +140,7 @@ def configure_tracing(
     for processor in (*processors, *([queue] if queue else ())):
         provider.add_span_processor(processor)
     CURRENT.provider, CURRENT.ids = provider, ids
-    LIGHT.provider = LightProvider(resource=resource, sampler=sampler, ids=ids, sinks=sinks)
+    LIGHT.provider = LightProvider(resource=resource, share=share, ids=ids, sinks=sinks)
     CURRENT.tracer = LIGHT.provider.get_tracer("throughline", VERSION)
     if trace.get_tracer_provider() is not CURRENT:
         trace.set_tracer_provider(CURRENT)

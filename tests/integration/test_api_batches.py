@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from api.group_commit import Unstorable
+from api.pending import Unstorable
 from api.schemas import AcceptedBatch
 from observability import attributes
 from observability.tracing import configure_tracing

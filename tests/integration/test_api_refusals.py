@@ -5,12 +5,11 @@ import json
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import httpx
 import pytest
 
-from api.group_commit import Unstorable
+from api.pending import Unstorable
 from api.services import Services
 from storage.records import StoredEvent
 from tests.support.api import ANY, ISSUE, client_of, make_app, new_event, running_api
@@ -103,7 +102,7 @@ async def test_a_row_that_the_driver_refuses_fails_alone(database_url: str) -> N
     async with running_services(database_url) as services:
         crowd = [new_event("{}") for _ in range(20)]
         crowd[3] = new_event('"\ud800"')
-        crowd[4] = replace(new_event("{}"), subject="a\0b")
+        crowd[4] = new_event("{}")._replace(subject="a\0b")
         results = await asyncio.gather(*(services.commits.store(event) for event in crowd), return_exceptions=True)
     assert [isinstance(result, StoredEvent) for result in results] == [index not in {3, 4} for index in range(20)]
 

@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -8,6 +9,7 @@ from pydantic import SecretStr
 from settings import DatabaseSettings
 from storage.driver_pool import DriverPool
 from storage.engine import DatabaseUnavailable
+from tests.support.tcp_proxy import Mode, tcp_proxy
 
 
 @pytest.fixture
@@ -43,6 +45,24 @@ async def test_a_connection_that_the_server_ended_costs_one_transaction_at_most(
             assert await pid(pool) != ended
     finally:
         await other.close()
+
+
+async def test_a_server_that_falls_silent_ends_a_transaction_in_time_and_the_pool_heals(database_url: str) -> None:
+    async with tcp_proxy(database_url) as proxy:
+        pool = DriverPool(DatabaseSettings(url=SecretStr(proxy.url)), application="test")
+        ended = await pid(pool)
+        proxy.switch(Mode.SWALLOW)
+        began = time.monotonic()
+        with pytest.raises(DatabaseUnavailable):
+            async with pool.transaction(within=0.5, before_commit=nothing) as connection:
+                await connection.fetchval("SELECT 1")
+        with pytest.raises(DatabaseUnavailable):
+            await pool.execute("SELECT 1", within=0.5)
+        assert time.monotonic() - began < 5.0
+        proxy.switch(Mode.REFUSE)
+        proxy.switch(Mode.PASS)
+        assert await pid(pool) != ended
+        await pool.close()
 
 
 async def test_a_transaction_that_is_cancelled_leaves_no_busy_connection_behind(pool: DriverPool) -> None:

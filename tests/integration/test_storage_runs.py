@@ -1,8 +1,10 @@
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -34,6 +36,9 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     engine = create_engine(DatabaseSettings.model_validate({"url": database_url}), application="test")
     yield engine
     await engine.dispose()
+
+
+_COLUMNS = ("tenant", "source", "type", "subject", "time", "data", "runs")
 
 
 def an_event(*, ce_id: str | None = None, data: str = "{}", runs: int = 1, kind: str = "t") -> NewEvent:
@@ -160,6 +165,43 @@ async def test_an_event_and_its_runs_come_back_as_they_went_in(engine: AsyncEngi
     assert [(run.run_id, run.pipeline, run.status, run.reason) for run in record.runs] == [
         (run.run_id, run.pipeline, RunStatus.QUEUED, QueueReason.ACCEPTED) for run in new.runs
     ]
+
+
+@pytest.mark.parametrize(
+    "same", [set(), {"source", "type"}, {"subject", "time", "runs"}, {"tenant", "subject", "data"}, set(_COLUMNS)]
+)
+async def test_events_of_one_call_come_back_as_they_went_in_whatever_they_share(
+    engine: AsyncEngine, same: set[str]
+) -> None:
+    """Columns that are one value throughout are sent once."""
+
+    def changed(number: int) -> NewEvent:
+        event, at = an_event(), datetime(2026, 1, 1 + number, tzinfo=UTC)
+        given: dict[str, Any] = {
+            "tenant": f"tenant-{number}",
+            "source": f"s{number}",
+            "type": f"t{number}",
+            "subject": (None, "x", "y")[number],
+            "time": (at, None, at)[number],
+            "data": f'{{"n": {number}}}',
+            "runs": tuple(
+                NewRun(run_id=new_id(), pipeline=f"p{place}", pipeline_version=number + 1, queue=f"q{place % 2}")
+                for place in range(number)
+            ),
+        }
+        return event._replace(**{name: value for name, value in given.items() if name not in same})
+
+    sent = [changed(number) for number in range(3)]
+    found = await store(engine, *sent)
+    assert [(one.created, one.event_id) for one in found] == [(True, event.event_id) for event in sent]
+    for event in sent:
+        async with transaction(engine) as connection:
+            there = await queries.get_event(connection, tenant=event.tenant, event_id=event.event_id)
+        assert there
+        row = there.event
+        assert (row.source, row.type, row.subject, row.time) == (event.source, event.type, event.subject, event.time)
+        assert row.data == json.loads(event.data)
+        assert {(run.run_id, run.pipeline, run.pipeline_version, run.queue) for run in there.runs} == set(event.runs)
 
 
 async def test_of_two_events_with_one_key_the_first_stands_also_within_one_call(engine: AsyncEngine) -> None:

@@ -17,6 +17,8 @@ class Mode(Enum):
     """A COMMIT goes through; its answer doesn't, and the connection is reset."""
     LOSE_PUSH_ANSWER = auto()
     """The same with an LPUSH."""
+    LOSE_ANSWER = auto()
+    """The same with whatever holds the bytes that ``lose_answer_to`` was given."""
 
 
 class TcpProxy:
@@ -30,6 +32,7 @@ class TcpProxy:
         self._server: asyncio.Server | None = None
         self.mode = Mode.PASS
         self.commits = 0
+        self._needle = b""
 
     @property
     def url(self) -> str:
@@ -45,6 +48,11 @@ class TcpProxy:
         if mode is Mode.REFUSE:
             for writer in tuple(self._writers):
                 writer.transport.abort()
+
+    def lose_answer_to(self, needle: bytes) -> None:
+        """Let what holds ``needle`` through, lose its answer, and refuse from then on."""
+        self._needle = needle
+        self.mode = Mode.LOSE_ANSWER
 
     def turn_to(self, url: str) -> None:
         """Lead new connections to another server, as a failover does; open ones are reset."""
@@ -90,15 +98,20 @@ class TcpProxy:
                 self.commits += commits
                 writer.write(chunk)
                 await writer.drain()
-                pushes = outward and b"LPUSH" in chunk
-                if (commits and self.mode is Mode.LOSE_COMMIT_ANSWER) or (
-                    pushes and self.mode is Mode.LOSE_PUSH_ANSWER
-                ):
+                if outward and self._is_to_be_lost(chunk):
                     await self._lose_answer()
         except (ConnectionError, asyncio.CancelledError):
             pass
         finally:
             writer.transport.abort()
+
+    def _is_to_be_lost(self, chunk: bytes) -> bool:
+        needles = {
+            Mode.LOSE_COMMIT_ANSWER: b"COMMIT",
+            Mode.LOSE_PUSH_ANSWER: b"LPUSH",
+            Mode.LOSE_ANSWER: self._needle,
+        }
+        return self.mode in needles and needles[self.mode] in chunk
 
     async def _lose_answer(self) -> None:
         """Let the server read what was sent, and nobody its answer."""

@@ -7,6 +7,7 @@ from observability.logs import get_logger
 from observability.metrics import Metrics
 from observability.tracing import trace_id_of
 from storage import due, leases
+from storage.engine import DatabaseUnavailable
 from storage.leases import Cell, EndedLease, FreedRun
 from worker.freed import tell_of_deaths
 from worker.relay.database import Database
@@ -22,7 +23,7 @@ class OutageGate:
     """Holds rescue for one lease after PostgreSQL was away: nobody could renew, and nobody has died of that.
 
     An outage shorter than a third of a lease costs no worker more than one renewal. ``interval`` is how often rescue
-    asks: that much silence is no outage.
+    asks: that much silence is no outage. What was before the gate was made it doesn't know, so it begins by holding.
     """
 
     def __init__(self, lease: float, *, interval: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,7 +31,7 @@ class OutageGate:
         self._longest_silence = interval + lease / 3
         self._clock = clock
         self._answered = clock()
-        self._held_until = 0.0
+        self._held_until = self._answered + lease
 
     def answered(self, *, uptime: float) -> bool:
         """Note that PostgreSQL answered, being up for ``uptime`` seconds; say whether rescue may go on."""
@@ -40,6 +41,10 @@ class OutageGate:
         self._held_until = max(self._held_until, now + self._lease - uptime)
         self._answered = now
         return now >= self._held_until
+
+    def refused(self) -> None:
+        """Note that PostgreSQL, though it answered, took no write: then it took no renewals either."""
+        self._held_until = self._clock() + self._lease
 
 
 class Rescue:
@@ -63,8 +68,12 @@ class Rescue:
             uptime = await leases.server_uptime(connection)
         if not self._gate.answered(uptime=uptime):
             return 0
-        async with self._database.transaction() as connection:
-            ended = await leases.end_expired_leases(connection)
+        try:
+            async with self._database.transaction() as connection:
+                ended = await leases.end_expired_leases(connection)
+        except DatabaseUnavailable:
+            self._gate.refused()
+            raise
         freed = await self._recover(ended) if ended else 0
         return freed + await self._sweep()
 

@@ -1,12 +1,12 @@
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from api.group_commit import GroupCommit, NotStored, OutcomeUnknown, split_refused
+from api.group_commit import GroupCommit, split_refused
+from api.pending import NotStored, OutcomeUnknown
 from events import new_id
 from observability.metrics import null_metrics
 from settings import ApiSettings
@@ -131,14 +131,14 @@ async def test_relays_are_woken_for_what_is_new_only() -> None:
     event = new_event()
     await commits.store(event)
     assert woken == 1
-    await commits.store(replace(event, event_id=new_id()))
+    await commits.store(event._replace(event_id=new_id()))
     assert woken == 1
     await commits.close()
 
 
 def _with_runs(store: FakeStore, run: Any) -> Any:
     async def call(*args: Any, **kwargs: Any) -> list[StoredEvent]:
-        return [replace(found, runs=(run,)) for found in await store(*args, **kwargs)]
+        return [found._replace(runs=(run,)) for found in await store(*args, **kwargs)]
 
     return call
 
@@ -294,3 +294,79 @@ async def test_closing_stores_what_waits() -> None:
     await asyncio.sleep(0)
     await commits.close()
     assert all(found.created for found in await asyncio.gather(*tasks))
+
+
+async def test_what_comes_together_waits_as_one_and_is_cut_where_a_flush_ends() -> None:
+    store, gate = FakeStore(), asyncio.Event()
+    store.on_try = lambda number: gate.wait() if number == 1 else None
+    commits = make(store, flushers=1, flush_max_rows=4, flush_max_bytes=5_000)
+    first = asyncio.create_task(commits.store(new_event("first")))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    sizes = {3: 4_000, 6: 2_500}
+    sent = [new_event(str(number), "x" * sizes.get(number, 1)) for number in range(12)]
+    storing = asyncio.create_task(commits.store_all(sent))
+    await asyncio.sleep(0)
+    assert commits.waiting == 12
+    gate.set()
+    found = await storing
+    assert [event.event_id for event in sent] == [one.event_id for one in found if isinstance(one, StoredEvent)]
+    together = [[event.ce_id for event in events] for events in store.tries[1:]]
+    assert together == [["0", "1", "2"], ["3"], ["4", "5", "6", "7"], ["8", "9", "10", "11"]]
+    assert (await first).created
+    assert (commits.waiting, commits._bytes) == (0, 0)
+    await commits.close()
+
+
+@pytest.mark.parametrize("bad", [0, 1, 6, 7])
+async def test_one_of_many_that_is_refused_fails_alone_among_its_own_and_its_neighbours(bad: int) -> None:
+    store, gate = FakeStore(), asyncio.Event()
+
+    def refuse(events: Sequence[NewEvent]) -> None:
+        if any(event.data == "bad" for event in events):
+            raise ValueError
+
+    store.on_try = lambda number: gate.wait() if number == 1 else refuse(store.tries[-1])
+    commits = make(store, flushers=1)
+    first = asyncio.create_task(commits.store(new_event("first")))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    sent = [new_event(str(number), "bad" if number == bad else "{}") for number in range(8)]
+    many, lone = asyncio.create_task(commits.store_all(sent)), asyncio.create_task(commits.store(new_event("lone")))
+    await asyncio.sleep(0)
+    gate.set()
+    found = await many
+    assert [isinstance(one, ValueError) for one in found] == [number == bad for number in range(8)]
+    assert (await first).created
+    assert (await lone).created
+    await commits.close()
+
+
+async def test_of_many_whose_time_is_over_only_those_in_a_commit_are_of_unknown_outcome() -> None:
+    """The first half of a refused flush is in mid-commit when the time of all of them is over."""
+    store, over = FakeStore(), asyncio.Event()
+    store.on_try = lambda number: fail(ValueError()) if number == 1 else None
+    store.after_commit = lambda _number: over.wait()
+    commits = make(store, flushers=1, accept_timeout=0.1)
+    found = await commits.store_all([new_event(str(number)) for number in range(4)])
+    assert [type(one) for one in found] == [OutcomeUnknown, OutcomeUnknown, NotStored, NotStored]
+    over.set()
+    await commits.close()
+    assert list(store.rows) == ["0", "1"]
+
+
+async def test_a_batch_whose_place_ends_in_its_midst_is_stored_up_to_there() -> None:
+    store, gate = FakeStore(), asyncio.Event()
+    store.on_try = lambda _number: gate.wait()
+    commits = make(store, flushers=1, flush_queue_max=5, flush_max_rows=2)
+    first = asyncio.create_task(commits.store(new_event("first")))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    storing = asyncio.create_task(commits.store_all([new_event(str(number)) for number in range(7)]))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await commits.store(new_event("one too many"))
+    gate.set()
+    assert [type(one) for one in await storing] == [StoredEvent] * 5 + [Overloaded] * 2
+    assert (await first).created
+    await commits.close()

@@ -1,6 +1,9 @@
 import math
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from api.json_text import MalformedJsonError, canonical, is_suspect, parse_json, unstorable
 
@@ -66,6 +69,35 @@ def test_what_only_looks_bad_passes(body: bytes) -> None:
 @pytest.mark.parametrize("body", [b'{"sha": "12e4567f", "n": [1.5, 2e10, -3E+5]}', b'{"when": "2026-11-23T08:30:00Z"}'])
 def test_ordinary_bodies_are_spared_the_walk(body: bytes) -> None:
     assert not is_suspect(body)
+
+
+_PARTS = [
+    "e",
+    "E",
+    "+",
+    "-",
+    "0",
+    "9",
+    "300",
+    "1e400",
+    "2E+999",
+    "[",
+    ":",
+    ",",
+    " ",
+    '"',
+    ".",
+    "7" * 150,
+    "x",
+    "\\u0000",
+]
+
+
+@given(st.lists(st.sampled_from(_PARTS), max_size=30).map("".join))
+def test_what_may_be_beyond_jsonb_is_found_as_its_grammar_says(text: str) -> None:
+    body = text.encode()
+    beyond = rb"\\u0000|\d{200}|[\[:,\s]-?\d[\d.]*[eE]\+?\d{3}"
+    assert is_suspect(body) == (re.search(beyond, body) is not None)
 
 
 def test_the_number_of_problems_told_is_bounded() -> None:

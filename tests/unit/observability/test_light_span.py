@@ -1,18 +1,17 @@
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanKind, StatusCode, get_current_span, get_tracer, use_span
 from opentelemetry.util.types import AttributeValue
 
 from observability.tracing import context_from, node_span
 from observability.tracing.ids import SpanIds
-from observability.tracing.light_span import LightSpan, LightTracer
+from observability.tracing.light_span import Ended, LightSpan, LightTracer
 from observability.tracing.trace_context import span_context_of
 
 _SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -23,14 +22,14 @@ class Kept:
     def __init__(self) -> None:
         self.spans: list[LightSpan] = []
 
-    def take(self, span: LightSpan) -> None:
-        self.spans.append(span)
+    def take_all(self, spans: Sequence[Ended]) -> None:
+        self.spans += [span for span in spans if isinstance(span, LightSpan)]
 
 
-def _tracer(kept: Kept, sampler: Sampler = ALWAYS_ON) -> LightTracer:
+def _tracer(kept: Kept, share: float = 1.0) -> LightTracer:
     resource = Resource.create({"service.name": "s", "service.instance.id": "i"})
     scope = InstrumentationScope("throughline", "1.2", "https://example.org/schema")
-    return LightTracer(scope, resource=resource, sampler=sampler, ids=SpanIds(), sinks=[kept])
+    return LightTracer(scope, resource=resource, share=share, ids=SpanIds(), sinks=[kept])
 
 
 def _decoded(span: LightSpan) -> ExportTraceServiceRequest:
@@ -105,14 +104,14 @@ def test_a_span_that_has_ended_changes_no_more_and_is_given_on_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("traceparent", "sampler", "kept_spans"),
-    [(_SAMPLED, ALWAYS_OFF, 1), (_SAMPLED[:-1] + "0", ALWAYS_ON, 0), (None, ALWAYS_ON, 1), (None, ALWAYS_OFF, 0)],
+    ("traceparent", "share", "kept_spans"),
+    [(_SAMPLED, 0.0, 1), (_SAMPLED[:-1] + "0", 1.0, 0), (None, 1.0, 1), (None, 0.0, 0)],
 )
-def test_a_parents_choice_stands_and_the_sampler_is_for_new_traces(
-    traceparent: str | None, sampler: Sampler, kept_spans: int
+def test_a_parents_choice_stands_and_the_share_is_for_new_traces(
+    traceparent: str | None, share: float, kept_spans: int
 ) -> None:
     kept = Kept()
-    span = _tracer(kept, sampler).start_span("s", context_from(traceparent))
+    span = _tracer(kept, share).start_span("s", context_from(traceparent))
     span.end()
     assert len(kept.spans) == kept_spans
     context = span.get_span_context()

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from observability.logs import bind, configure_logging, get_logger, limit_rate, set_level, tell
+from observability.logs import bind, configure_logging, get_logger, limit_rate, set_level, tell, tell_all
 from observability.tracing import accept_span
 from settings import LogSettings
 
@@ -75,6 +75,21 @@ async def test_lines_on_the_short_way_are_written_with_the_loops_turn_and_before
     tell("ours", "four", {})
     await asyncio.sleep(0)
     assert [line["event"] for line in lines.all] == ["one", "two", "three", "four"]
+
+
+def test_several_lines_on_the_short_way_are_as_many_of_one(spans: InMemorySpanExporter) -> None:
+    lines = Lines()
+    told = [("accepted", {"event_id": f"e{number}", "runs": number}) for number in range(3)]
+    told.insert(1, ("duplicate", {"event_id": "e", "runs": 1}))
+    with bind(run_id="r1", event_id="hidden"), accept_span("e1", "t", tenant="x"):
+        tell_all("ours", [*told, ("bare", {})])
+        for event, fields in [*told, ("bare", {})]:
+            get_logger("ours").info(event, **fields)
+    once, singly = lines.all[:5], lines.all[5:]
+    assert [{**line, "timestamp": ""} for line in once] == [{**line, "timestamp": ""} for line in singly]
+    assert not spans.get_finished_spans()[0].events
+    tell_all("ours", [])
+    assert len(lines.all) == 10
 
 
 def test_the_short_way_minds_the_level_and_the_format() -> None:

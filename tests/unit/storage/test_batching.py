@@ -131,3 +131,17 @@ async def test_a_flush_that_answers_too_few_fails_its_batch_and_leaves_nobody_wa
         assert [type(result) for result in results] == [ValueError, ValueError]
         assert await batcher.submit(3) == 3
         await batcher.close()
+
+
+async def test_an_item_that_stands_for_several_counts_for_as_many() -> None:
+    flush = Recorder()
+    batcher = Batcher[int, int](flush, max_items=4, max_waiting=12)
+    items = [batcher.enqueue(item, weight=weight) for item, weight in enumerate([1, 2, 2, 5, 1])]
+    assert (batcher.waiting, batcher.room) == (11, 1)
+    with pytest.raises(Overloaded):
+        batcher.enqueue(9, weight=2)
+    batcher.start()
+    await asyncio.gather(*items)
+    assert flush.batches == [[0, 1], [2], [3], [4]]
+    assert (batcher.waiting, batcher.room) == (0, 12)
+    await batcher.close()

@@ -13,8 +13,37 @@ class Clock:
 
 
 def gate_and_clock() -> tuple[OutageGate, Clock]:
+    """A gate that has seen PostgreSQL well for a lease."""
     clock = Clock()
-    return OutageGate(LEASE, interval=INTERVAL, clock=clock), clock
+    gate = OutageGate(LEASE, interval=INTERVAL, clock=clock)
+    for _ in range(int(LEASE / INTERVAL)):
+        clock.now += INTERVAL
+        opened = gate.answered(uptime=LONG_UP)
+    assert opened
+    return gate, clock
+
+
+def test_a_gate_that_is_new_does_not_know_what_was_before_and_waits_one_lease() -> None:
+    clock = Clock()
+    gate = OutageGate(LEASE, interval=INTERVAL, clock=clock)
+    for _ in range(int(LEASE / INTERVAL) - 1):
+        clock.now += INTERVAL
+        assert not gate.answered(uptime=LONG_UP)
+    clock.now += INTERVAL
+    assert gate.answered(uptime=LONG_UP)
+
+
+def test_while_postgresql_takes_no_writes_rescue_waits_though_it_reads() -> None:
+    gate, clock = gate_and_clock()
+    for _ in range(30):
+        clock.now += INTERVAL
+        gate.answered(uptime=LONG_UP)
+        gate.refused()
+    for _ in range(int(LEASE / INTERVAL) - 1):
+        clock.now += INTERVAL
+        assert not gate.answered(uptime=LONG_UP)
+    clock.now += INTERVAL
+    assert gate.answered(uptime=LONG_UP)
 
 
 def test_rescue_goes_on_while_postgresql_answers() -> None:
