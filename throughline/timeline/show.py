@@ -198,5 +198,5 @@ def _fact(name: str, value: str, *, status: str = "") -> Text:
 def _trace(shown: dict[str, Any]) -> Iterator[Text]:
     if shown["trace_id"]:
         yield _fact("trace", shown["trace_id"])
-    if shown["links"].get("trace"):
-        yield _fact("", shown["links"]["trace"])
+    if link := shown.get("links", {}).get("trace"):
+        yield _fact("", link)
