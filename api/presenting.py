@@ -10,9 +10,11 @@ import orjson
 from api import schemas
 from api.accept import Accepted
 from api.problems import Problem, problem_content
+from api.run_schemas import RunDetail
 from observability.tracing import trace_id_of
 from settings import ApiSettings
 from storage.records import AttemptRecord, EventRecord, EventSummary, NodeResult, RunRecord, status_of
+from storage.runs import RunStory
 
 _TRACE_ID = slice(3, 35)
 """Where it stands in a traceparent of our own."""
@@ -93,12 +95,23 @@ class Presenter:
             status=record.status,
             trace_id=trace_id,
             traceparent=event.traceparent,
-            runs=[self.run(run, trace=trace_id_of(event.traceparent)) for run in record.runs],
+            runs=[self._run(run, event_id=event.event_id, trace=trace_id) for run in record.runs],
             links=schemas.EventLinks(**self._links(event.event_id, trace_id)),
         )
 
-    def run(self, run: RunRecord, *, trace: str | None) -> schemas.Run:
+    def run(self, story: RunStory) -> RunDetail:
+        """Present a run with its whole story."""
+        run = self._run(story.run, event_id=story.event_id, trace=trace_id_of(story.traceparent))
+        return RunDetail(
+            **dict(run),
+            event_id=story.event_id,
+            type=story.event_type,
+            replayed_by=story.replayed_by,
+        )
+
+    def _run(self, run: RunRecord, *, event_id: UUID, trace: str | None) -> schemas.Run:
         """Present a run with its attempts and nodes; ``trace`` is its event's trace id."""
+        trace_id = trace_id_of(run.traceparent) or trace
         return schemas.Run(
             run_id=run.run_id,
             pipeline=run.pipeline,
@@ -119,9 +132,12 @@ class Presenter:
             cancel_reason=run.cancel_reason,
             replay_of=run.replay_of,
             replay_from=run.replay_from,
-            trace_id=trace_id_of(run.traceparent) or trace,
+            trace_id=trace_id,
             attempts=[self._attempt(attempt) for attempt in run.attempts],
             nodes=[_node(node) for node in run.nodes],
+            links=schemas.RunLinks(
+                self=f"/runs/{run.run_id}", event=f"/events/{event_id}", trace=self._trace_link(trace_id)
+            ),
         )
 
     def _attempt(self, record: AttemptRecord) -> schemas.Attempt:
@@ -139,8 +155,10 @@ class Presenter:
         )
 
     def _links(self, event_id: UUID | str, trace_id: str | None) -> dict[str, Any]:
-        trace = self._trace_url.replace("{trace_id}", trace_id) if self._trace_url and trace_id else None
-        return {"self": f"/events/{event_id}", "trace": trace}
+        return {"self": f"/events/{event_id}", "trace": self._trace_link(trace_id)}
+
+    def _trace_link(self, trace_id: str | None) -> str | None:
+        return self._trace_url.replace("{trace_id}", trace_id) if self._trace_url and trace_id else None
 
 
 def _json(value: object) -> str:

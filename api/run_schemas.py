@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from api.incoming import LONGEST_TYPE, attribute_error
 from api.rfc3339 import parse_time
-from api.schemas import PageLinks, Run
+from api.schemas import PageLinks, Run, RunLinks
 from events import FailureKind, QueueReason, RunStatus
 
 _LONGEST_TEXT = 500
@@ -72,13 +72,6 @@ class BulkPurge(_DeadOptions):
 
 class _Answer(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RunLinks(_Answer):
-    """Where there is more."""
-
-    self: str
-    event: str
 
 
 class CancelledRun(_Answer):
@@ -170,7 +163,6 @@ class RunDetail(Run):
     event_id: UUID
     type: str
     replayed_by: UUID | None
-    links: RunLinks
 
 
 def run_links(run_id: UUID, event_id: UUID) -> RunLinks:

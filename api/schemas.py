@@ -121,6 +121,14 @@ class Failure(_Answer):
     error: dict[str, Any] | None
 
 
+class RunLinks(_Answer):
+    """Where there is more: a run, its event, and in a run's story its trace, as for an event."""
+
+    self: str
+    event: str
+    trace: str | None = None
+
+
 class Run(_Answer):
     """One pipeline's work on an event. ``reason`` and ``available_at`` tell why and until when it is queued.
 
@@ -149,6 +157,7 @@ class Run(_Answer):
     trace_id: str | None
     attempts: list[Attempt]
     nodes: list[NodeResult]
+    links: RunLinks
 
 
 class Event(_Answer):

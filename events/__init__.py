@@ -2,7 +2,7 @@
 
 from events.errors import ConfigurationError, Permanent, RetryAfter, ThroughlineError, Transient
 from events.event import DEFAULT_SOURCE, DEFAULT_TENANT, Event, JsonValue
-from events.ids import new_id
+from events.ids import least_id, new_id
 from events.outcome import Cancelled, ErrorInfo, Failed, Outcome, Retry, Succeeded
 from events.status import (
     FINAL_STATUSES,
@@ -40,6 +40,7 @@ __all__ = [
     "ThroughlineError",
     "Transient",
     "event_status",
+    "least_id",
     "may_move",
     "new_id",
 ]

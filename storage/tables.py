@@ -135,6 +135,7 @@ runs = Table(
     ),
     Index("runs_lease_idx", "lease_id", postgresql_where=text("status = 'running'")),
     Index("runs_failed_idx", "tenant", "event_id", postgresql_where=text("status = 'failed'")),
+    Index("runs_failed_at_idx", "finished_at", postgresql_where=text("status = 'failed'")),
     Index(
         "runs_cancelling_idx",
         "lease_id",

@@ -14,7 +14,6 @@ from api.schemas import PageLinks
 from api.services import services_of
 from api.tenancy import tenant_of
 from events import FailureKind, RunStatus
-from observability.tracing import trace_id_of
 from storage.runs import RunFilter, RunItem, get_run, list_runs
 
 
@@ -115,16 +114,7 @@ async def get_one_run(request: Request, run_id: UUID) -> Response:
         story = await get_run(connection, tenant=tenant_of(request), run_id=run_id)
     if story is None:
         raise Problem(ProblemType.RUN_NOT_FOUND, "No run has this run_id.")
-    run = services.presenter.run(story.run, trace=trace_id_of(story.traceparent))
-    return _answer(
-        RunDetail(
-            **dict(run),
-            event_id=story.event_id,
-            type=story.event_type,
-            replayed_by=story.replayed_by,
-            links=run_links(run_id, story.event_id),
-        )
-    )
+    return _answer(services.presenter.run(story))
 
 
 def _item(item: RunItem) -> ShownRun:

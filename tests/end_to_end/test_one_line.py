@@ -1,11 +1,15 @@
 import json
+import re
+import subprocess
+import sys
 from collections import Counter
 from datetime import datetime
 
 import httpx
+import pytest
 
 from tests.support.otlp import OtlpReceiver, SpanRecord
-from tests.support.system import QUESTION, System, eventually, secrets_of
+from tests.support.system import QUESTION, ROOT, System, eventually, secrets_of
 from tests.support.trees import path_to, tree_of
 from throughline.samples import SAMPLES, read_samples
 
@@ -43,6 +47,33 @@ def test_every_sample_reaches_its_node(running: System) -> None:
         for pipeline, node in sample.expect.items():
             (run,) = [run for run in event["runs"] if run["pipeline"] == pipeline]
             assert node in {item["node"] for item in run["nodes"] if item["status"] == "succeeded"}, sample.name
+
+
+def look(running: System, *arguments: str, columns: int) -> str:
+    """What a command that looks into the database says, with nothing but the database."""
+    settings = {"THROUGHLINE_REDIS_URL": "redis://127.0.0.1:1/0", "COLUMNS": str(columns)}
+    command = [sys.executable, "-m", "throughline", *arguments]
+    environment = running.environment(**settings)
+    return subprocess.check_output(command, env=environment, cwd=ROOT, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_the_line_is_seen_from_the_database_alone(running: System, columns: int) -> None:
+    answer = running.post(QUESTION)
+    event = running.ended(answer["event_id"])
+    said = look(running, "trace", answer["event_id"], columns=columns)
+    assert answer["trace_id"] in said
+    for run in event["runs"]:
+        shown = said.split(f"run {run['run_id']}")[1]
+        assert run["attempts"][0]["worker"] in shown
+        assert all(f"  {node['node']} " in shown for node in run["nodes"])
+    assert json.loads(look(running, "trace", answer["event_id"], "--json", columns=columns)) == event
+
+    said = look(running, "top", "--once", columns=columns)
+    assert event["runs"][0]["attempts"][0]["worker"].partition("#")[0] in said
+    assert all(re.search(rf"^{run['pipeline']} +\d+ +[1-9]", said, re.MULTILINE) for run in event["runs"])
+    assert "accounting difference 0" in said
+    assert max(map(len, said.splitlines())) <= columns
 
 
 def test_the_trace_id_of_the_answer_finds_the_log_lines_of_all_three_processes(running: System) -> None:

@@ -1,10 +1,14 @@
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
-from throughline.embedded import EmbeddedPostgres
+from events import ThroughlineError
+from throughline.cli.main import app
+from throughline.embedded import EmbeddedPostgres, running_postgres_url
 from throughline.errors import FolderInUse, FolderUnusable, ServiceFailed
 
 
@@ -24,6 +28,18 @@ def stopped(postgres: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
 def test_commits_are_durable_and_text_is_utf_8(postgres: EmbeddedPostgres) -> None:
     shown = postgres.psql("SHOW fsync; SHOW synchronous_commit; SHOW full_page_writes; SHOW server_encoding;")
     assert shown.splitlines() == ["on", "on", "on", "UTF8"]
+
+
+def test_who_has_the_folder_finds_the_server_that_runs_there(tmp_path: Path) -> None:
+    with pytest.raises(FolderUnusable, match="no PostgreSQL of ours runs over"):
+        running_postgres_url(tmp_path)
+    with EmbeddedPostgres(tmp_path / "postgres") as server:
+        assert running_postgres_url(tmp_path) == server.url
+        told = CliRunner().invoke(app, ["trace", "01", "--data", str(tmp_path)]).exception
+        assert isinstance(told, ThroughlineError)
+        assert re.fullmatch(r'PostgreSQL at \S+: .*relation "events" does not exist.*', str(told))
+    with pytest.raises(FolderUnusable, match="no PostgreSQL of ours runs over"):
+        running_postgres_url(tmp_path)
 
 
 def test_a_wrong_password_is_refused(postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one event: its runs, their attempts, and the timeline of their nodes."""
-    from throughline.cli.timeline import show_event
+    from throughline.timeline import show_event
 
     with client_of(url) as client:
         event = client.event(str(event_id))

@@ -1,11 +1,14 @@
+import os
 import sys
 
 from rich.console import Console
 
 _WIDE = 160
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDE)
 errors = Console(stderr=True, highlight=False)
+
+_UNITS = ((86400, "d", "h"), (3600, "h", "min"), (60, "min", "s"))
 
 STATUS_STYLE = {
     "succeeded": "green",
@@ -32,8 +35,13 @@ def styled(status: str) -> str:
     return f"[{style}]{status}[/{style}]" if style else status
 
 
+def plain(text: str) -> str:
+    """Return ``text`` in one line, without what would steer a terminal."""
+    return "".join(letter if letter.isprintable() else "�" for letter in " ".join(text.split()))
+
+
 def duration(seconds: float | None) -> str:
-    """Return a duration for people: ``0.4 ms``, ``12 ms``, ``3.2 s``, ``2 min 5 s``."""
+    """Return a duration for people: ``0.4 ms``, ``12 ms``, ``3.2 s``, ``2 min 5 s``, ``3 h 7 min``, ``2 d``."""
     if seconds is None:
         return ""
     if seconds < 0.01:  # noqa: PLR2004 - below this a tenth of a millisecond says something
@@ -42,4 +50,6 @@ def duration(seconds: float | None) -> str:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:  # noqa: PLR2004 - a minute
         return f"{seconds:.1f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    size, large, small = next((unit for unit in _UNITS if seconds >= unit[0]), _UNITS[-1])
+    rest = int(seconds % size // (size // (24 if large == "d" else 60)))
+    return f"{int(seconds // size)} {large}" + (f" {rest} {small}" if rest else "")

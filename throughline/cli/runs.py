@@ -54,20 +54,13 @@ def list_(  # noqa: PLR0913 - each filter of the API
 @app.command()
 def show(run_id: RunId, *, url: Url = None, as_json: AsJson = False) -> None:
     """Show one run: its attempts, the timeline of its nodes, what it repeats and what repeats it."""
-    from throughline.cli.timeline import show_run
+    from throughline.timeline import show_run
 
     with client_of(url) as client:
         run = client.run(run_id)
     if as_json:
         typer.echo(json.dumps(run))
         return
-    for label, key in (("event", "event_id"), ("replay of", "replay_of"), ("from", "replay_from")):
-        if run[key]:
-            console.print(f"{label:<12}{run[key]}", soft_wrap=True)
-    if run["replayed_by"]:
-        console.print(f"replayed by {run['replayed_by']}", soft_wrap=True)
-    if run["cancel_reason"]:
-        console.print(f"cancelled:  {run['cancel_reason']}", markup=False, soft_wrap=True)
     show_run(run)
 
 

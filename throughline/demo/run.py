@@ -11,7 +11,6 @@ from rich.table import Table
 
 from settings import Settings
 from throughline.cli.output import console, duration, styled
-from throughline.cli.timeline import show_event
 from throughline.client import FINAL, ApiRefused, Client
 from throughline.demo.outcome import Outcome
 from throughline.embedded import DataFolder
@@ -19,6 +18,7 @@ from throughline.local import LocalStack, StackPlan
 from throughline.local.up import show_progress
 from throughline.samples import SAMPLES, read_samples
 from throughline.supervision import OnExit, Supervisor
+from throughline.timeline import show_event
 
 _ROWS = 16
 

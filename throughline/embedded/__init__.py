@@ -5,6 +5,7 @@ from throughline.embedded.folder import DEFAULT_FOLDER, DataFolder
 from throughline.embedded.ports import free_port, port_is_free
 from throughline.embedded.postgres import EmbeddedPostgres
 from throughline.embedded.redis import EmbeddedRedis
+from throughline.embedded.running import running_postgres_url
 from throughline.embedded.server import EmbeddedServer
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "ExternalServer",
     "free_port",
     "port_is_free",
+    "running_postgres_url",
 ]

@@ -1,4 +1,5 @@
 import os
+import shlex
 import shutil
 import sys
 from contextlib import suppress
@@ -43,6 +44,7 @@ def _show_addresses(stack: LocalStack, folder: DataFolder) -> None:
         "metrics": f"{stack.api_url}/metrics, relay :{settings.relay.metrics_port}, "
         f"worker :{settings.worker.metrics_port}",
         "logs": str(folder.logs),
+        "look in": f"{_command()} top --data {shlex.quote(str(folder.path))}, or trace with an event's id",
         "send one": f"{_command()} events send --url {stack.api_url} FILE",
     }
     console.print()
