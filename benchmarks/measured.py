@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 from benchmarks.fitting import Line
 
 FILE: Final = Path(__file__).parent / "measured.toml"
-_SHARED: Final = ("accept", "publish", "keep", "claim", "finish", "message")
+_SHARED: Final = ("accept", "publish", "keep", "claim", "finish", "remove", "message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ class Operation:
 class Costs:
     """Everything in seconds. ``request``: an event's HTTP; ``run``: three nodes; ``message``: Celery's part of one.
 
-    ``background``: what PostgreSQL does for an event beside the backends; ``flush``: an fsync.
+    ``relay_run``: what a run costs the relay beside statements and messages; ``background``: what PostgreSQL does for
+    an event beside the backends; ``flush``: an fsync; ``sender``: what the load generator spends on a request.
     """
 
     accept: Operation
@@ -43,6 +44,7 @@ class Costs:
     message: Operation
     request: float
     run: float
+    relay_run: float
     worker_message: float
     redis_message: float
     background: float
@@ -53,9 +55,10 @@ class Costs:
 def load(path: Path = FILE) -> Costs:
     """Read the costs."""
     found = tomllib.loads(path.read_text(encoding="utf-8"))
-    operations = {name: Operation.of(found[name]) for name in ("accept", "publish", "claim", "finish", "message")}
-    rest = {name: microseconds / 1e6 for name, microseconds in found["each"].items()}
-    return Costs(**operations, **rest)
+    values: dict[str, Any] = {name: microseconds / 1e6 for name, microseconds in found["each"].items()}
+    for name in ("accept", "publish", "claim", "finish", "message"):
+        values[name] = Operation.of(found[name])
+    return Costs(**values)
 
 
 def toml_of(results: Mapping[str, Any]) -> Iterator[str]:
@@ -85,7 +88,7 @@ def toml_of(results: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _each(units: Mapping[str, Any], processes: Mapping[str, Any], costs: Mapping[str, Any]) -> dict[str, float]:
-    """Solve for what no statement tells: Celery's share of a message, a run's nodes, a request."""
+    """Solve for what no statement tells: Celery's share of a message, a run's nodes, a request, the relay's books."""
     client = {name: Line(*units[name]["client"]) for name in _SHARED}
     server = {name: Line(*units[name]["server"]) for name in _SHARED}
     crowd, single, many = (processes[name] for name in ("api in a crowd", "messages of 1", "messages of 100"))
@@ -101,6 +104,7 @@ def _each(units: Mapping[str, Any], processes: Mapping[str, Any], costs: Mapping
     return {
         "request": crowd["cpu us"] - client["accept"].shared(crowd["events a flush"]),
         "run": with_message - message,
+        "relay_run": max(0.0, many["relay us"] - client["publish"].shared(1000) - client["message"].shared(100)),
         "worker_message": message,
         "redis_message": single["redis us"] - server["message"].of(1),
         "background": max(0.0, costs["ingest 256"]["postgres"] + costs["drain"]["postgres"] - backends),

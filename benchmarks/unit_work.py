@@ -11,7 +11,7 @@ from events import DEFAULT_TENANT, AttemptOutcome, NodeStatus, RunStatus, new_id
 from observability.metrics import null_metrics
 from observability.tracing import new_span_id
 from settings import Settings
-from storage import due, leases
+from storage import due, leases, retention
 from storage.claims import Claim, claim_together
 from storage.driver_pool import DriverPool
 from storage.ingest import store_events
@@ -51,6 +51,7 @@ class Work:
         self._publisher = Publisher(self._app, metrics=null_metrics())
         self._lease = new_id()
         self._number = 0
+        self._place = retention.START
         self.pids: dict[str, int] = {}
 
     async def open(self) -> None:
@@ -87,6 +88,7 @@ class Work:
         yield "claim", "worker", [lambda claim=claim: self._claim(claim, claimed) for claim in claims]
         finishes = [[_finish_of(run) for run in runs] for runs in claimed]
         yield "finish", "worker", [lambda batch=batch: self._finish(batch) for batch in finishes]
+        yield "remove", "relay", [lambda: self._remove(size)] * rounds
 
     def sendings(self, *, size: int, rounds: int) -> list[Batch]:
         """Return sendings of ``together`` messages with ``size`` runs each."""
@@ -135,6 +137,11 @@ class Work:
     async def _finish(self, batch: list[Finish]) -> None:
         async with self._worker.statement() as connection:
             await finish_runs(connection, batch)
+
+    async def _remove(self, size: int) -> None:
+        async with self._relay.transaction() as connection:
+            removed = await retention.remove_ended(connection, age=0.0, most=size, place=self._place)
+        self._place = removed.place or retention.START
 
     def _claim_of(self, run_ids: list[UUID]) -> Claim:
         return Claim(

@@ -128,7 +128,8 @@ class Relay:
     def _send(self, queue: Queue, taken: Sequence[Event], size: int) -> Life:
         world, message = self._world, self._world.costs.message
         count = math.ceil(len(taken) / size)
-        yield self.process.use(message.client.fixed * count + message.client.each * len(taken))
+        each = message.client.each + world.costs.relay_run
+        yield self.process.use(message.client.fixed * count + each * len(taken))
         yield world.redis.use(message.server.fixed * count + message.server.each * len(taken))
         for start in range(0, len(taken), size):
             events = list(taken[start : start + size])

@@ -70,7 +70,7 @@ class Disk:
         self._busy = bool(waiting)
         if not waiting:
             return
-        if self._kernel.measured(self._kernel.begin) > 0:
+        if self._kernel.now >= self._kernel.begin:
             self.flushes += 1
             self.written += size
         writing = size / self._speed

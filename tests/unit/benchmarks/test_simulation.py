@@ -10,6 +10,9 @@ from benchmarks.simulation.scenario import Scenario
 
 COSTS = load()
 SMALL = Scenario(api=1, workers=2, relays=1, postgres_cores=4, seconds=2.0, warm_up=0.5)
+LONG = 8.0
+EDGES = 1.05
+"""What was under way when the measured time began, or still is when it ends, had part of its time outside."""
 
 
 def run(scenario: Scenario) -> Report:
@@ -39,15 +42,15 @@ def test_below_every_capacity_all_that_comes_is_finished() -> None:
 
 
 def test_no_api_process_accepts_more_than_its_loop_has_time_for() -> None:
-    report = run(replace(SMALL, rate=20_000.0))
+    report = run(replace(SMALL, rate=10_000.0, seconds=LONG))
     assert "api" in report.saturated
-    assert report.accepted_rate <= 1 / (COSTS.request + COSTS.accept.client.each)
+    assert report.accepted_rate <= EDGES / (COSTS.request + COSTS.accept.client.each)
     assert report.refused > 0
 
 
 def test_no_worker_finishes_more_than_its_loop_has_time_for() -> None:
     report = run(replace(SMALL, backlog=40_000, workers=1, relays=2))
-    assert report.finished_rate <= 1 / (COSTS.run + COSTS.claim.client.each + COSTS.finish.client.each)
+    assert report.finished_rate <= EDGES / (COSTS.run + COSTS.claim.client.each + COSTS.finish.client.each)
     assert report.utilisation["worker"] > 0.9
 
 
@@ -55,20 +58,19 @@ def test_postgresql_does_no_more_than_its_cores_can() -> None:
     report = run(replace(SMALL, backlog=60_000, workers=8, relays=2, postgres_cores=1))
     each = sum(one.server.each for one in (COSTS.publish, COSTS.claim, COSTS.finish)) + COSTS.background
     assert "postgres" in report.saturated
-    # A transaction that is under way when the measured time begins has had part of its time before.
-    assert report.finished_rate <= 1.02 / each
+    assert report.finished_rate <= EDGES / each
 
 
 def test_no_more_wal_is_written_than_the_disk_takes() -> None:
-    report = run(replace(SMALL, rate=4_000.0, workers=4, wal_mb=5.0))
+    report = run(replace(SMALL, rate=4_000.0, workers=4, wal_mb=5.0, seconds=LONG))
     assert "disk" in report.saturated
-    assert report.wal <= 5.0e6 * 1.05
+    assert report.wal <= 5.0e6 * EDGES
 
 
 def test_runs_that_wait_are_bounded_by_slots() -> None:
-    report = run(replace(SMALL, backlog=5_000, workers=1, slots=100, concurrency=16, wait=0.5))
+    report = run(replace(SMALL, backlog=5_000, workers=1, slots=100, concurrency=16, wait=0.5, seconds=LONG))
     assert "slots" in report.saturated
-    assert report.finished_rate <= 100 / 0.5
+    assert report.finished_rate <= EDGES * 100 / 0.5
 
 
 def test_a_queue_is_taken_from_in_turns_so_that_its_window_holds_with_any_number_of_relays() -> None:
@@ -95,7 +97,7 @@ def test_a_lone_event_is_as_fast_as_its_steps_one_after_another() -> None:
     operations = (COSTS.accept, COSTS.publish, COSTS.claim, COSTS.finish)
     steps = sum(one.client.of(1) + one.server.of(1) + COSTS.flush for one in operations)
     steps += COSTS.request + COSTS.message.client.of(1) + COSTS.message.server.of(1)
-    steps += COSTS.redis_message + COSTS.worker_message + COSTS.run
+    steps += COSTS.redis_message + COSTS.worker_message + COSTS.relay_run + COSTS.run
     assert report.end_to_end[0] == pytest.approx(steps, rel=0.02)
 
 
