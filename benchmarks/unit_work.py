@@ -1,5 +1,6 @@
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -79,21 +80,21 @@ class Work:
         Each step must be done before the next is asked for.
         """
         events = [[self._event() for _ in range(size)] for _ in range(rounds)]
-        yield "accept", "api", [lambda batch=batch: self._accept(batch) for batch in events]
+        yield "accept", "api", [partial(self._accept, batch) for batch in events]
         taken: list[due.Taken] = []
         yield "publish", "relay", [lambda: self._publish(size, taken)] * rounds
-        yield "keep", "relay", [lambda one=one: self._keep(one) for one in taken]
+        yield "keep", "relay", [partial(self._keep, one) for one in taken]
         claimed: list[list[ClaimedRun]] = []
         claims = [self._claim_of([run_id for _, run_id in one.keys]) for one in taken]
-        yield "claim", "worker", [lambda claim=claim: self._claim(claim, claimed) for claim in claims]
+        yield "claim", "worker", [partial(self._claim, claim, claimed) for claim in claims]
         finishes = [[_finish_of(run) for run in runs] for runs in claimed]
-        yield "finish", "worker", [lambda batch=batch: self._finish(batch) for batch in finishes]
+        yield "finish", "worker", [partial(self._finish, batch) for batch in finishes]
         yield "remove", "relay", [lambda: self._remove(size)] * rounds
 
     def sendings(self, *, size: int, rounds: int) -> list[Batch]:
         """Return sendings of ``together`` messages with ``size`` runs each."""
         orders = [[_message(size) for _ in range(self.together)] for _ in range(rounds)]
-        return [lambda order=order: self._publisher.send(order) for order in orders]
+        return [partial(self._publisher.send, order) for order in orders]
 
     async def renew(self) -> None:
         """Renew a worker's lease."""

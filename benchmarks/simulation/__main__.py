@@ -13,7 +13,7 @@ from benchmarks.simulation.run import Report, simulate
 from benchmarks.simulation.scenario import Scenario
 
 _TABLE: Final = (
-    Scenario(rate=1_000, api=1, workers=1, relays=1, postgres_cores=2),
+    Scenario(rate=1_000, api=1, workers=2, relays=1, postgres_cores=2),
     Scenario(rate=5_000, api=2, workers=4, relays=1, postgres_cores=4),
     Scenario(rate=10_000, api=4, workers=8, relays=2, postgres_cores=6),
     Scenario(rate=20_000, api=8, workers=16, relays=4, queues=4, postgres_cores=12),
