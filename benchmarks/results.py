@@ -127,6 +127,8 @@ class Results:
         self.costs: dict[str, dict[str, float]] = {}
         self.facts: dict[str, Any] = {}
         self.complaints: list[str] = []
+        self.units: dict[str, dict[str, list[float]]] = {}
+        self.processes: dict[str, dict[str, float]] = {}
 
     def add(self, name: str, value: float, unit: str) -> None:
         """Note one value of a figure."""
@@ -163,6 +165,8 @@ class Results:
                 {**asdict(one.goal), "value": one.value, "verdict": one.verdict.value} for one in self.reached()
             ],
             "cpu_us_per_event": self.costs,
+            "units": self.units,
+            "processes": self.processes,
             "facts": self.facts,
             "complaints": self.complaints,
         }

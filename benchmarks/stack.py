@@ -116,11 +116,11 @@ class BenchStack:
             )
         )
 
-    def start_relay(self, ways: Ways | None = None) -> None:
-        """Start one relay."""
+    def start_relay(self, ways: Ways | None = None, *, settings: Mapping[str, str] | None = None) -> None:
+        """Start one relay; ``settings`` are further variables."""
         port = free_port()
-        ready = f"http://127.0.0.1:{port}/metrics"
-        self._launch(self._throughline("relay", ready, ways, THROUGHLINE_RELAY_METRICS_PORT=str(port)))
+        variables = {"THROUGHLINE_RELAY_METRICS_PORT": str(port), **(settings or {})}
+        self._launch(self._throughline("relay", f"http://127.0.0.1:{port}/metrics", ways, **variables))
 
     def hold_relay(self) -> None:
         """Keep the relay, which is up, from doing anything, so that a backlog can be made."""
@@ -211,6 +211,19 @@ class BenchStack:
         path = os.pathsep.join(part for part in (str(_ROOT), os.environ.get("PYTHONPATH", "")) if part)
         return own | {"PYTHONPATH": path, DATABASE: self.references_url, REDIS: self.redis_url(1)}
 
+    def settings_environment(self, ways: Ways | None = None) -> dict[str, str]:
+        """Return ``environment`` with the settings of the real thing."""
+        real = {
+            "THROUGHLINE_DATABASE_URL": ways.database_url if ways else self.database_url,
+            "THROUGHLINE_REDIS_URL": ways.redis_url if ways else self.redis.url,
+            "THROUGHLINE_PIPELINES_MODULES": '["benchmarks.flow"]',
+            "THROUGHLINE_LOG_FORMAT": "json",
+        }
+        if self.knobs.traces != "off":
+            real["THROUGHLINE_TELEMETRY_ENDPOINT"] = f"http://127.0.0.1:{self._sink_port}"
+            real["THROUGHLINE_TELEMETRY_SAMPLE_RATIO"] = self.knobs.traces
+        return self.environment() | real
+
     def redis_url(self, number: int) -> str:
         """Return the URL of one of Redis's databases; 0 is the real thing's, 1 the references'."""
         return urlsplit(self.redis.url)._replace(path=f"/{number}").geturl()
@@ -222,17 +235,8 @@ class BenchStack:
         return parts._replace(netloc=f"{credentials}@127.0.0.1:{port}").geturl()
 
     def _throughline(self, name: str, ready: str, ways: Ways | None, **variables: str) -> ProcessService:
-        real = {
-            "THROUGHLINE_DATABASE_URL": ways.database_url if ways else self.database_url,
-            "THROUGHLINE_REDIS_URL": ways.redis_url if ways else self.redis.url,
-            "THROUGHLINE_PIPELINES_MODULES": '["benchmarks.flow"]',
-            "THROUGHLINE_LOG_FORMAT": "json",
-        }
-        if self.knobs.traces != "off":
-            real["THROUGHLINE_TELEMETRY_ENDPOINT"] = f"http://127.0.0.1:{self._sink_port}"
-            real["THROUGHLINE_TELEMETRY_SAMPLE_RATIO"] = self.knobs.traces
         argv = [sys.executable, "-m", "throughline", name.partition("-")[0]]
-        return self._service(name, argv, self.environment() | real | variables, ready=ready)
+        return self._service(name, argv, self.settings_environment(ways) | variables, ready=ready)
 
     def _python(
         self, name: str, module: str, *arguments: str, port: int | None = None, ready: str | None = None

@@ -6,6 +6,8 @@ import pytest
 
 from tests.support.servers import ServerProcess, Servers, ServersError
 
+os.environ.pop("COLUMNS", None)  # xdist tells its workers a width, which what is piped would keep to
+
 _BACKEND = pytest.StashKey[str]()
 _PROCESS = pytest.StashKey[ServerProcess]()
 _SERVERS = pytest.StashKey[Servers]()

@@ -6,6 +6,7 @@ from benchmarks.sections.idle import idle
 from benchmarks.sections.ingest import ingest
 from benchmarks.sections.round_trips import round_trips
 from benchmarks.sections.sustained import sustained
+from benchmarks.sections.units import units
 from benchmarks.sections.waiting import waiting
 
 SECTIONS = {
@@ -16,6 +17,7 @@ SECTIONS = {
     "idle": idle,
     "waiting": waiting,
     "round-trips": round_trips,
+    "units": units,
 }
 
 __all__ = ["SECTIONS"]

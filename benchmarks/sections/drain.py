@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 
 import redis
 
@@ -57,10 +58,12 @@ def _drain(bench: Bench, name: str, *, type_: str, count: int, traced: bool) -> 
     stack.database.forget_events()
 
 
-def make_backlog(bench: Bench, count: int, *, type_: str, wait: float = 0.0) -> None:
-    """Send events while the relay, which is up from then on, is held back."""
+def make_backlog(
+    bench: Bench, count: int, *, type_: str, wait: float = 0.0, relay: Mapping[str, str] | None = None
+) -> None:
+    """Send events while the relay, which is up from then on with such ``relay`` settings, is held back."""
     bench.stack.start_api()
-    bench.stack.start_relay()
+    bench.stack.start_relay(settings=relay)
     bench.stack.hold_relay()
     bench.send(bench.orders(count=count, type_=type_, wait=wait))
     bench.stack.stop("api")

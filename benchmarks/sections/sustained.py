@@ -6,6 +6,7 @@ from datetime import datetime
 from benchmarks.bench import Bench
 from benchmarks.loadgen import Orders
 from benchmarks.memory import note_memory, resident
+from benchmarks.sections.batches import mean_batches
 from benchmarks.sections.idle import PLAIN_DONE, one_by_one
 from benchmarks.sections.plain import WORKER, forget_plain, plain_database
 from benchmarks.stack import read_sent
@@ -54,6 +55,7 @@ def _real(bench: Bench) -> None:
         )
         bench.settle(timeout=60.0)
     _note(bench, "sustained", database.row(_REAL, begin=begin, end=end), (end - begin).total_seconds())
+    bench.results.facts["sustained, events a batch"] = mean_batches(bench)
     note_memory(bench, "sustained", memory)
     bench.check_spans("sustained", events=accepted)
     stack.stop("api", "relay", "worker")

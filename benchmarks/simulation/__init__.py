@@ -1,0 +1,1 @@
+"""The system as a discrete-event simulation over measured costs: queues and processors, no statement and no socket."""
