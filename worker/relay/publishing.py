@@ -176,8 +176,11 @@ class Publishing:
 
 
 def _shares(take: Take) -> bool:
-    """Say whether runs come faster than they are claimed: the next pass had better wait for a few more."""
-    return not take.full and bool(take.runs) and (len(take.runs) > 1 or take.sent_before > 0)
+    """Say whether runs come faster than they are claimed: the next pass had better wait for a few more.
+
+    Not where a pass has left some, be it for the window or for its own size: there is enough for the next.
+    """
+    return not take.more and bool(take.runs) and (len(take.runs) > 1 or take.sent_before > 0)
 
 
 def _part(taken: due.Taken, messages: Iterable[Outgoing]) -> due.Taken:

@@ -19,6 +19,7 @@ def run() -> Any:
         (Take(runs=[run()], sent_before=3), True),
         (Take(runs=[run(), run()]), True),
         (Take(runs=[run(), run()], full=True, more=True), False),
+        (Take(runs=[run(), run()], more=True), False),
         (Take(sent_before=3), False),
     ],
 )
