@@ -168,8 +168,10 @@ def problem_content(problem: Problem) -> dict[str, Any]:
 
 def status_response(request: Request, status: int, *, headers: Mapping[str, str] | None = None) -> Response:
     """Answer with a problem that its status alone explains."""
-    title = HTTPStatus(status).phrase
-    return _response(request, {"type": "about:blank", "title": title, "status": status}, status=status, headers=headers)
+    known = HTTPStatus(status)
+    detail = f"{known.description or known.phrase}: {request.method} {request.scope['path'][:_LONGEST_PATH]}"
+    body = {"type": "about:blank", "title": known.phrase, "status": status, "detail": detail}
+    return _response(request, body, status=status, headers=headers)
 
 
 def _response(request: Request, body: dict[str, Any], *, status: int, headers: Mapping[str, str] | None) -> Response:

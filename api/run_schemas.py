@@ -56,9 +56,12 @@ class _DeadOptions(_Options):
 
 
 class BulkReplay(_DeadOptions):
-    """Which dead runs (failed, and not replayed yet) to replay. What is left out does not filter."""
+    """Which dead runs (failed, and not replayed yet) to replay. What is left out does not filter.
 
-    dry_run: bool = Field(default=False, strict=True, description="Say what would be replayed, and change nothing.")
+    ``dry_run`` can't be left out, so that nobody replays everything by an empty body.
+    """
+
+    dry_run: bool = Field(strict=True, description="Say what would be replayed, and change nothing.")
 
 
 class BulkPurge(_DeadOptions):

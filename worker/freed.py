@@ -13,14 +13,18 @@ from storage.leases import FreedRun
 _log = get_logger(__name__)
 
 
-def tell_of_deaths(freed: Sequence[FreedRun], metrics: Metrics) -> None:
-    """Count the tries that were lost, end their spans, and name the runs that are under suspicion from now on."""
+def tell_of_deaths(freed: Sequence[FreedRun], metrics: Metrics, *, spans: bool = True) -> None:
+    """Count the tries that were lost, end their spans, and name the runs that are under suspicion from now on.
+
+    ``spans``: the processes can't end them themselves.
+    """
     for (pipeline, outcome), runs in Counter((run.pipeline, _outcome(run)) for run in freed).items():
         metrics.runs.labels(pipeline=pipeline, outcome=outcome).inc(runs)
         if outcome is RunOutcome.FAILED:
             metrics.slo_events.labels(sli=Sli.EXECUTION, pipeline=pipeline, good=False).inc(runs)
     for run in freed:
-        _emit_span(run)
+        if spans:
+            _emit_span(run)
         if run.poisoned:
             _log.error("run is poisoned: it has killed its process alone in the cell", **_named(run))
         elif run.isolated:

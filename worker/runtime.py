@@ -3,11 +3,13 @@ import contextvars
 import threading
 from dataclasses import asdict
 from typing import Any, Final
+from uuid import UUID
 
 from observability.logs import get_logger
 from observability.metrics import Metrics, SlotState
 from pipelines import PipelineRegistry
 from settings import Settings, WorkerSettings
+from storage.deaths import Death
 from storage.engine import DatabaseUnavailable
 from storage.leases import Cell
 from worker.cancelling import Cancelling
@@ -29,6 +31,8 @@ from worker.writes import Writes
 _CANCEL_SECONDS: Final = 0.5
 _START_SECONDS: Final = 10.0
 _NOTICE: Final = 0.25
+_OWN_DOING: Final = 0.5
+"""The share of a lease that a blocked loop must have cost to be why it was lost: renewals leave more than that."""
 _MOST_THREADS: Final = 64
 
 _log = get_logger(__name__)
@@ -52,6 +56,7 @@ class WorkerRuntime:
         self._hurry = asyncio.Event()
         self._stopped = threading.Event()
         self._messages: set[asyncio.Task[Any]] = set()
+        self._death: Death | None = None
 
     def start(self) -> None:
         """Start the loop and what lives in it; waits for no database."""
@@ -89,15 +94,15 @@ class WorkerRuntime:
         self._database = Database(self._database_settings, application="worker")
         self._lease_database = Database(self._database_settings, application="worker-lease", pool_size=1)
         self._held = HeldRuns()
-        self._giving_back = GivingBack(self._lease_database, self._metrics)
+        self._giving_back = GivingBack(self._lease_database, self._metrics, cell=Cell.of(worker))
         self._stray_runs = GivingBack(self._database, self._metrics)
         self._keeper = LeaseKeeper(
             self._lease_database,
             worker=self._seat.name,
             seconds=worker.lease,
             cell=worker.cell,
-            on_lost=self._held.cancel,
-            hand_back=self._giving_back.lease,
+            on_lost=self._on_lost,
+            hand_back=self._hand_back,
             on_refused=self._metrics.stale_writes.labels().inc,
         )
         self._writes = Writes(self._database)
@@ -112,7 +117,12 @@ class WorkerRuntime:
             acknowledge_after=worker.acknowledge_after,
         )
         self._loop.arm()
-        self._watchdog = Watchdog(after=self._blocked_limit * _NOTICE, limit=self._blocked_limit, metrics=self._metrics)
+        self._watchdog = Watchdog(
+            after=self._blocked_limit * _NOTICE,
+            limit=self._blocked_limit,
+            lasting=worker.lease * _OWN_DOING,
+            metrics=self._metrics,
+        )
         self._watchdog.start()
         self._writes.start()
         self._claims.start()
@@ -121,6 +131,17 @@ class WorkerRuntime:
         cancelling = Cancelling(self._database, self._keeper, self._held)
         self._cancels = asyncio.get_running_loop().create_task(cancelling.watch(), name="cancels")
         self._burying = asyncio.get_running_loop().create_task(self._bury(), name="predecessors")
+
+    def _on_lost(self) -> None:
+        """Stop what runs under the lease; see whether it was lost because a node kept the loop from renewing it."""
+        lease = self._settings.lease
+        blocked = self._watchdog.blocked_lately(within=lease)
+        how = f"lost its lease while a node blocked its event loop for {blocked:.1f} s"
+        self._death = Death(how=how, own=True) if blocked else None
+        self._held.cancel()
+
+    async def _hand_back(self, lease_id: UUID) -> None:
+        await self._giving_back.lease(lease_id, death=self._death)
 
     async def _bury(self) -> None:
         cell = Cell.of(self._settings)

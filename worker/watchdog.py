@@ -21,12 +21,14 @@ class Watchdog:
 
     ``after`` seconds without a turn of the loop are told once, with node, run and line. It ends nothing: what goes on
     to ``LoopThread``'s limit ends the process. Code that also holds the interpreter keeps this thread waiting, too;
-    then only that limit acts, and names the line on stderr.
+    then only that limit acts, and names the line on stderr. A block of ``lasting`` seconds is remembered.
     """
 
-    def __init__(self, *, after: float, limit: float, metrics: Metrics) -> None:
+    def __init__(self, *, after: float, limit: float, lasting: float, metrics: Metrics) -> None:
         self._after = after
         self._limit = limit
+        self._lasting = lasting
+        self._stood = (0.0, 0.0)
         self._metrics = metrics
         self._step = after / _LOOKS
         self._turn = time.monotonic()
@@ -43,8 +45,15 @@ class Watchdog:
         """Watch no more."""
         self._over.set()
 
+    def blocked_lately(self, *, within: float) -> float:
+        """Return for how long the loop was blocked if that was over ``lasting`` and at most ``within`` ago, else 0."""
+        ended, blocked = self._stood
+        return blocked if time.monotonic() - ended <= within else 0.0
+
     def _mark(self, loop: asyncio.AbstractEventLoop) -> None:
         blocked, self._turn = time.monotonic() - self._turn, time.monotonic()
+        if blocked >= self._lasting:
+            self._stood = (self._turn, blocked)
         if self._told:
             self._told = False
             _log.warning("the event loop goes on", blocked=round(blocked, 1))

@@ -97,7 +97,7 @@ def register(app: FastAPI) -> None:
         openapi_extra=options_body(
             BulkReplay,
             look_first={"pipeline": "issue_triage", "failure_kind": "timeout", "dry_run": True},
-            the_hundred_oldest={"pipeline": "issue_triage", "limit": 100},
+            the_hundred_oldest={"pipeline": "issue_triage", "limit": 100, "dry_run": False},
         ),
         responses={_DONE: {"model": BulkReplayed}, **problems(*_BODY)},
     )

@@ -231,13 +231,13 @@ async def test_dead_runs_are_looked_at_first_and_then_replayed_up_to_a_limit(
     parameters = {"status": "failed", "replayed": "false"}
     assert len((await api.get("/runs", params=parameters)).json()["items"]) == 3
 
-    done = (await api.post("/runs/replay", json=wanted | {"limit": 2})).json()
+    done = (await api.post("/runs/replay", json=wanted | {"limit": 2, "dry_run": False})).json()
     assert (done["dry_run"], done["matching"], done["replayed"], done["sample"]) == (False, 3, 2, dead[:2])
     left = RunPage.model_validate_json((await api.get("/runs", params=parameters)).content)
     assert [str(item.run_id) for item in left.items] == dead[2:]
     assert left.items[0].error == {"type": "Boom", "message": "no"}
-    assert (await api.post("/runs/replay", json={})).json()["replayed"] == 1
-    assert (await api.post("/runs/replay", json={})).json()["replayed"] == 0
+    assert (await api.post("/runs/replay", json={"dry_run": False})).json()["replayed"] == 1
+    assert (await api.post("/runs/replay", json={"dry_run": False})).json()["replayed"] == 0
 
 
 async def test_dead_runs_are_looked_at_first_and_then_purged_with_their_events(
@@ -294,6 +294,8 @@ async def test_runs_are_listed_in_pages(api: httpx.AsyncClient) -> None:
         ("POST", "/runs/replay", b'{"after": "yesterday"}', 422, "invalid-request"),
         ("POST", "/runs/replay", b'{"pipeline": "none"}', 422, "invalid-request"),
         ("POST", "/runs/replay", b'{"dry_run": "yes"}', 422, "invalid-request"),
+        ("POST", "/runs/replay", b"{}", 422, "invalid-request"),
+        ("POST", "/runs/replay", b"", 422, "invalid-request"),
     ],
 )
 async def test_a_mistake_is_answered_with_its_problem(

@@ -119,6 +119,23 @@ async def test_killed_worker_costs_its_lease_and_done_nodes_are_not_called_again
         assert [call.node for call in shop.calls(sent)] == ["first", "slow", "slow", "last"]
 
 
+async def test_a_node_that_costs_its_worker_the_lease_by_blocking_counts_as_a_death(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    """Else it would be handed back and begun again without end: too short for a rescuer, too long for a lease."""
+    async with workshop(database_url, redis_url, tmp_path) as shop:
+        worker = await shop.worker(THROUGHLINE_WORKER_LEASE="2")
+        [sent] = await shop.store("blocking", sleep=1.95)
+        shop.publish("blocking", [sent])
+        run = await until(lambda: shop.in_status(sent, RunStatus.QUEUED), what="the run is given back")
+
+        assert worker.logged("lease lost; its runs are cancelled here")
+        assert (run.reason, run.deaths) == (QueueReason.RESCUED, 1)
+        told = await shop.scalar("SELECT outcome || ': ' || (error->>'message') FROM attempts")
+        assert told.startswith("lost: its process lost its lease while a node blocked its event loop")
+        assert worker.process.poll() is None
+
+
 async def test_blocked_event_loop_ends_the_process_and_names_the_line(
     database_url: str, redis_url: str, tmp_path: Path
 ) -> None:

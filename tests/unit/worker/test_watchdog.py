@@ -19,7 +19,7 @@ class Watched:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.dog = Watchdog(after=AFTER, limit=4 * AFTER, metrics=Metrics(self.registry))
+        self.dog = Watchdog(after=AFTER, limit=4 * AFTER, lasting=2 * AFTER, metrics=Metrics(self.registry))
 
     def blocks(self, pipeline: str, node: str) -> float | None:
         return self.registry.get_sample_value("throughline_loop_blocked_total", {"pipeline": pipeline, "node": node})
