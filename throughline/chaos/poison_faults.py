@@ -8,6 +8,8 @@ from throughline.chaos.scene import Fault, Scene
 
 _NEIGHBOURS = 20
 _ACCEPTED_WITHIN = 5.0
+_IN_TURN = 180.0
+"""Seconds until a killer must have ended: the cell runs one at a time, also those whom it made suspects before."""
 
 
 def _poison(scene: Scene, *, kind: str, exits: frozenset[int]) -> None:
@@ -30,15 +32,15 @@ def still_open(scene: Scene, sent: list[Sent]) -> list[str]:
     return sorted({one.type for one in sent if one.accepted and one.ce_id not in ended})
 
 
-def _fault(kind: str, *exits: int, limit: float = 60.0, only_full: bool = True) -> Fault:
+def _fault(kind: str, *exits: int, only_full: bool = True) -> Fault:
     inject = partial(_poison, kind=kind, exits=frozenset(exits))
-    return Fault(name=f"poison-{kind}", inject=inject, limit=limit, only_full=only_full)
+    return Fault(name=f"poison-{kind}", inject=inject, limit=_IN_TURN if exits else 60.0, only_full=only_full)
 
 
 FAULTS = (
     _fault("exit", 1, only_full=False),
     _fault("segfault", -signal.SIGSEGV),
-    _fault("loop", 1, limit=90.0),
+    _fault("loop", 1),
     _fault("oom", -signal.SIGKILL),
     _fault("memory", only_full=False),
 )

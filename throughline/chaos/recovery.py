@@ -15,8 +15,8 @@ BEFORE_AND_AFTER = 15.0
 class Injection:
     """One fault as it went: when it began and healed (epoch seconds), and the seconds until all worked again.
 
-    ``recovery`` is None when it didn't within two minutes; ``missing`` then says what did not. ``last`` is what came
-    last where it was waited for. ``idle`` says what of the fault did not happen.
+    ``recovery`` is None when it didn't within two minutes and its limit; ``missing`` then says what did not. ``last`` is
+    what came last where it was waited for. ``idle`` says what of the fault did not happen.
     """
 
     fault: Fault
@@ -35,7 +35,7 @@ class Injection:
     @property
     def over(self) -> float:
         """When all worked again, or was given up (epoch seconds)."""
-        return self.healed + (_PATIENCE if self.recovery is None else self.recovery)
+        return self.healed + (max(_PATIENCE, self.fault.limit) if self.recovery is None else self.recovery)
 
     def explains(self, moment: float) -> bool:
         """Whether an attempt that ended then may be of this fault's making: a lease later at the most."""
@@ -67,7 +67,7 @@ def inject(fault: Fault, scene: Scene) -> Injection:
     except DidNothing as reason:
         idle = str(reason)
     healed = scene.healed_at or time.time()
-    seen = _wait(scene, healed=healed, drains=fault.drains)
+    seen = _wait(scene, healed=healed, fault=fault)
     scene.stack.expected_ends = frozenset()
     scene.load.phase = NORMAL
     return Injection(
@@ -81,15 +81,15 @@ def inject(fault: Fault, scene: Scene) -> Injection:
     )
 
 
-def _wait(scene: Scene, *, healed: float, drains: bool) -> list[list[str]]:
+def _wait(scene: Scene, *, healed: float, fault: Fault) -> list[list[str]]:
     """Return what was missing at each look."""
     seen: list[list[str]] = []
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + max(_PATIENCE, fault.limit)
     stack = scene.stack
     while (not seen or seen[-1]) and time.monotonic() < deadline:
         stack.wait(_LOOK_EVERY)
         workers = [stack.worker_name(name) for name in stack.workers]
         missing = what_is_missing(stack.postgres, since=healed, workers=workers, victims=scene.victims)
         missing += scene.missing() if scene.missing else []
-        seen.append([name for name in missing if drains or name != CAUGHT_UP])
+        seen.append([name for name in missing if fault.drains or name != CAUGHT_UP])
     return seen
