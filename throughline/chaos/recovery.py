@@ -15,7 +15,7 @@ BEFORE_AND_AFTER = 15.0
 class Injection:
     """One fault as it went: when it began and healed (epoch seconds), and the seconds until all worked again.
 
-    ``recovery`` is None when it didn't within two minutes and its limit; ``missing`` then says what did not. ``last`` is
+    ``recovery`` is None when it didn't within two minutes and its limit; ``missing`` then says what not. ``last`` is
     what came last where it was waited for. ``idle`` says what of the fault did not happen.
     """
 
