@@ -1,3 +1,4 @@
+import asyncio
 import gc
 import signal
 import socket
@@ -16,6 +17,7 @@ from settings import ApiSettings, Settings
 
 _BACKLOG = 2048
 _KEEP_ALIVE = 30
+_TURNS, _LET_GO = 3, 0.5
 _YOUNG, _GENERATIONS = 10_000, 20
 _SPARE_CONNECTIONS = 6144
 """Connections beside those whose events may wait: readers, probes, and clients that keep theirs open."""
@@ -47,7 +49,7 @@ def serve(settings: Settings) -> None:
     tracing = configure_tracing(settings.telemetry, service="api", metrics=metrics)
     try:
         app = create_app(settings, collectors=collectors, metrics=metrics)
-        server = uvicorn.Server(_config(app, settings))
+        server = _Server(_config(app, settings))
         _leave_alone_what_stays()
         host, port = listening.getsockname()[:2]
         _log.info("api listens", host=host, port=port)
@@ -58,6 +60,26 @@ def serve(settings: Settings) -> None:
     finally:
         listening.close()
         tracing.shutdown()
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server, which lets its clients go before it closes their connections.
+
+    It would close them where they are between two requests: also under a request that is on its way. Here new ones are
+    refused first, and each answer of the next half second tells its client to come no more over this connection.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn's."""
+        self.server_state.default_headers.append((b"connection", b"close"))
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)  # takes in who has connected: a listener that is closed resets them
+        for server in self.servers:
+            server.close()
+        for listening in sockets or ():
+            listening.close()
+        await asyncio.sleep(_LET_GO)
+        await super().shutdown(sockets)
 
 
 def _leave_alone_what_stays() -> None:

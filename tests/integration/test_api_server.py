@@ -105,6 +105,7 @@ def test_on_the_wire(database_url: str, tmp_path: Path) -> None:
 
 def test_sigterm_answers_what_is_open_and_ends_in_zero(database_url: str, tmp_path: Path) -> None:
     answers: list[int] = []
+    errors: list[Exception] = []
     stopping = threading.Event()
     with api_process(database_url, tmp_path / "log") as (process, port):
 
@@ -114,7 +115,8 @@ def test_sigterm_answers_what_is_open_and_ends_in_zero(database_url: str, tmp_pa
                     try:
                         answer = client.post(f"http://127.0.0.1:{port}/events", json={"type": "a", "data": 1})
                         answers.append(answer.status_code)
-                    except httpx.TransportError:
+                    except httpx.TransportError as error:
+                        errors.append(error)
                         return
 
         senders = [threading.Thread(target=send) for _ in range(8)]
@@ -128,6 +130,7 @@ def test_sigterm_answers_what_is_open_and_ends_in_zero(database_url: str, tmp_pa
         for sender in senders:
             sender.join()
     assert set(answers) == {202}
+    assert {type(error) for error in errors} == {httpx.ConnectError}, errors
     assert count_events(database_url) >= len(answers)
     assert "Traceback" not in (tmp_path / "log").read_text()
 

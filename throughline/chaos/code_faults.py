@@ -8,7 +8,7 @@ from pathlib import Path
 from throughline.chaos.looks import attempts_begun, deferred_pipelines
 from throughline.chaos.poison_faults import still_open
 from throughline.chaos.scene import Fault, Scene
-from throughline.chaos.stack import OLDER_FLOWS, PREFORK, RELAYS, THREADS, modules
+from throughline.chaos.stack import OLDER_FLOWS, PREFORK, RELAYS, THREADS, ChaosStack, modules
 
 _CLOCK = Path(__file__).parent / "wrong_clock"
 _HOUR = 3600.0
@@ -24,7 +24,8 @@ def _set_clocks(scene: Scene, *, shift: float) -> None:
     for name in names:
         stack.restart(name, PYTHONPATH=path, CHAOS_CLOCK_SHIFT=str(shift))
     for name in names:
-        scene.prove(abs(_clock_of(stack.log(name)) - time.time() - shift) < _HOUR / 2, f"the clock of {name} is right")
+        wrong = stack.wait(_WORKING_WITHIN, until=partial(_is_wrong, stack, name, shift))
+        scene.prove(wrong, f"the clock of {name} is right")
     since, worker = time.time(), stack.worker_name(names[0])
     scene.load.burst(60, wait=0.5)
     scene.load.burst(20, type_="chaos.flaky", fail_attempts=2)
@@ -34,6 +35,10 @@ def _set_clocks(scene: Scene, *, shift: float) -> None:
         stack.restart(name)
     scene.healed()
     scene.prove(worked, "the worker with the wrong clock did nothing")
+
+
+def _is_wrong(stack: ChaosStack, name: str, shift: float) -> bool:
+    return abs(_clock_of(stack.log(name)) - time.time() - shift) < _HOUR / 2
 
 
 def _clock_of(log: list[str]) -> float:

@@ -5,6 +5,7 @@ from throughline.chaos.audit import FINAL
 from throughline.chaos.ledger import Sent
 from throughline.chaos.looks import statuses
 from throughline.chaos.scene import Fault, Scene
+from throughline.chaos.stack import THREADS
 
 _NEIGHBOURS = 20
 _ACCEPTED_WITHIN = 5.0
@@ -17,6 +18,8 @@ def _poison(scene: Scene, *, kind: str, exits: frozenset[int]) -> None:
 
     How each must end is the audit's to compare. ``exits``: the codes with which its victims may end.
     """
+    for name in THREADS if kind == "loop" else ():
+        scene.stack.restart(name)  # an earlier fault may have given it patience with a loop that stands still
     scene.stack.expected_ends = exits
     sent = scene.load.burst(_NEIGHBOURS, wait=1.0)
     sent += scene.load.burst(1, type_="chaos.poisonous", poison=kind)
