@@ -92,7 +92,7 @@ class Relay:
                     continue
                 before = queue.sent.value
                 taken, full = yield from self._publish(queue)
-                shares |= not queue.due and taken > 0 and (taken > 1 or before > 0)
+                shares |= not queue.backlog and taken > 0 and (taken > 1 or before > 0)
                 if queue.due:
                     wait = min(wait, self._pause(taken) if full else 0.0)
             if shares:

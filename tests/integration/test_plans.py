@@ -1,8 +1,9 @@
+import asyncio
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
-import psycopg
 import pytest
 from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql import asyncpg as driver
@@ -10,6 +11,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as driver
 from migrations import upgrade
 from settings import DatabaseSettings
 from storage import claims, ingest, outcomes
+from storage.engine import connect
 
 RUN = ("runs", {"tenant", "run_id"})
 STATEMENTS: dict[str, tuple[TextClause | str, list[tuple[str, set[str]]]]] = {
@@ -34,23 +36,26 @@ def nodes(plan: Any) -> Iterator[dict[str, Any]]:
         yield from nodes(part)
 
 
-def generic_plan(connection: psycopg.Connection[Any], statement: str) -> dict[str, Any]:
-    """The plan that a connection keeps which prepared the statement in this state of the tables."""
+async def generic_plan(settings: DatabaseSettings, statement: str) -> dict[str, Any]:
+    """The plan that a connection of ours keeps which prepared the statement in this state of the tables."""
     nulls = ", ".join(["NULL"] * max(int(number) for number in re.findall(r"\$(\d+)", statement)))
-    connection.execute("SET plan_cache_mode = force_generic_plan")
-    connection.execute(f"PREPARE hot AS {statement}".encode())
-    row = connection.execute(f"EXPLAIN (FORMAT JSON) EXECUTE hot({nulls})".encode()).fetchone()
-    assert row is not None
-    plan: dict[str, Any] = row[0][0]["Plan"]
+    connection = await connect(settings, application="test")
+    try:
+        await connection.execute("SET plan_cache_mode = force_generic_plan")
+        await connection.execute(f"PREPARE hot AS {statement}")
+        explained = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE hot({nulls})")
+    finally:
+        await connection.close()
+    plan: dict[str, Any] = json.loads(explained)[0]["Plan"]
     return plan
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_a_plan_made_while_the_tables_are_new_goes_by_keys(name: str, empty_database_url: str) -> None:
     statement, expected = STATEMENTS[name]
-    upgrade(DatabaseSettings.model_validate({"url": empty_database_url}))
-    with psycopg.connect(empty_database_url, autocommit=True) as connection:
-        plan = generic_plan(connection, sql_of(statement))
+    settings = DatabaseSettings.model_validate({"url": empty_database_url})
+    upgrade(settings)
+    plan = asyncio.run(generic_plan(settings, sql_of(statement)))
     read = [
         (node["Relation Name"], set(re.findall(r"\b(\w+) = ", node.get("Index Cond", ""))))
         for node in nodes(plan)
