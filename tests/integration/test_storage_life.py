@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from settings import DatabaseSettings
@@ -36,6 +36,10 @@ _STORY = frozenset(
     }
 )
 """What must have happened, or the machine has become too tame to prove anything."""
+
+
+_ROUNDS = 4
+"""Times 80 lives at most: what a seed brings about depends on the constants in whatever is imported."""
 
 
 @pytest.fixture
@@ -74,8 +78,11 @@ def test_two_at_once_come_out_as_one_after_the_other(world: World) -> None:
 @pytest.mark.verify
 @pytest.mark.timeout(600)
 def test_many_long_lives_are_as_the_model_says(world: World) -> None:
-    live(lambda: Life(world), lives=80, steps=60)
-    assert set(world.seen) >= _STORY
+    for number in range(_ROUNDS):
+        live(seed(number)(lambda: Life(world)), lives=80, steps=60)
+        if set(world.seen) >= _STORY:
+            break
+    assert _STORY - set(world.seen) == set()
 
 
 @pytest.mark.verify
