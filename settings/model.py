@@ -109,7 +109,7 @@ class ApiSettings(Group):
     )
     batch_max_events: PositiveInt = Field(default=1000, description="Events in one request, at most.")
     accept_timeout: PositiveFloat = Field(
-        default=2.0, description="Seconds until an accept that got no commit is a 503."
+        default=1.5, description="Seconds until an accept that got no commit is a 503."
     )
     shed_after: PositiveFloat = Field(
         default=1.0,
