@@ -30,7 +30,7 @@ async def execute(
 
     Raises:
         asyncio.CancelledError: the caller was cancelled; the node under way was, too.
-        Exception: whatever the journal raised.
+        BaseException: whatever the journal raised.
 
     """
     try:
@@ -85,6 +85,7 @@ class _Walk:
         return chosen
 
     async def _call(self, step: Step) -> Output | BaseException:
+        self._journal.begin()
         context = self._context.at(step.name)
         started_at, began = datetime.now(UTC), time.monotonic()
         span = node_span(step.name, pipeline=context.pipeline, run_id=self._run_id, attempt=context.attempt)

@@ -27,6 +27,9 @@ class NodeRecord:
 class Journal(Protocol):
     """Where node results are kept. What it raises ends the execution: it is no error of the user's."""
 
+    def begin(self) -> None:
+        """Be told that a node is about to be called; raise if its result would be refused."""
+
     async def record(self, result: NodeRecord, *, durable: bool) -> None:
         """Keep ``result``. ``durable``: committed when this returns; otherwise it may ride with the next write."""
 
@@ -37,6 +40,9 @@ class MemoryJournal:
 
     records: list[NodeRecord] = field(default_factory=list)
     durable: set[str] = field(default_factory=set)
+
+    def begin(self) -> None:
+        """See ``Journal.begin``."""
 
     async def record(self, result: NodeRecord, *, durable: bool) -> None:
         """See ``Journal.record``."""

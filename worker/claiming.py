@@ -101,6 +101,10 @@ class Claims:
             if self._keeper.lease_id == lease_id:
                 return claimed
 
+    def is_held(self) -> bool:
+        """Say whether what was claimed is still ours. Where it no longer is, its tasks are cancelled by now."""
+        return self._keeper.lease_id is not None
+
     async def _claim_together(self, asked: Sequence[_Asked]) -> Sequence[tuple[UUID, list[ClaimedRun]]]:
         lease_id = self._keeper.lease_id
         if lease_id is None:

@@ -1,4 +1,6 @@
+import asyncio
 import json
+from collections.abc import Callable
 
 from events import ErrorInfo, JsonValue
 from pipelines import NodeRecord
@@ -10,10 +12,21 @@ from worker.writes import Writes
 class RunJournal:
     """A run's node results on their way to PostgreSQL: at once if durable, otherwise with whatever is written next."""
 
-    def __init__(self, run: ClaimedRun, writes: Writes) -> None:
+    def __init__(self, run: ClaimedRun, writes: Writes, *, is_held: Callable[[], bool] = lambda: True) -> None:
         self._run = run
         self._writes = writes
+        self._is_held = is_held
         self._pending: dict[tuple[str, int], NodeWrite] = {}
+
+    def begin(self) -> None:
+        """Let a node be called, if the run is still held.
+
+        Raises:
+            asyncio.CancelledError: it may be another's by now.
+
+        """
+        if not self._is_held():
+            raise asyncio.CancelledError("the lease is lost")
 
     async def record(self, result: NodeRecord, *, durable: bool) -> None:
         """Keep ``result``.

@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
@@ -15,6 +16,7 @@ ResultT = TypeVar("ResultT")
 _log = get_logger(__name__)
 _RENEWALS = 3
 _MARGIN = 0.1
+_TOO_LATE = "it could not be renewed in time"
 
 
 class LeaseKeeper:
@@ -22,8 +24,10 @@ class LeaseKeeper:
 
     A lease counts from the moment its last successful renewal was *asked for*, which is never later than when
     PostgreSQL counts it from. A tenth of it before it could end there it is given up here: ``on_lost`` is called in
-    the loop and must stop what runs under it. As soon as PostgreSQL answers, ``hand_back`` gets the id, to return
-    those runs, and a new lease is opened. ``on_refused`` is told of a renewal that came after the lease's end.
+    the loop and must stop what runs under it. A process that was stopped meanwhile, or whose loop was blocked, goes on
+    with what was ready before it is told: whoever asks for ``lease_id`` has the clock looked at. As soon as PostgreSQL
+    answers, ``hand_back`` gets the id, to return those runs, and a new lease is opened. ``on_refused`` is told of a
+    renewal that came after the lease's end.
     """
 
     def __init__(  # noqa: PLR0913 - what it tells its owner
@@ -48,12 +52,15 @@ class LeaseKeeper:
         self._held = asyncio.Event()
         self._lost = asyncio.Event()
         self._limit: asyncio.TimerHandle | None = None
+        self._end = 0.0
         self._task: asyncio.Task[None] | None = None
         self._handing_back: UUID | None = None
 
     @property
     def lease_id(self) -> UUID | None:
-        """The lease that is held now."""
+        """The lease that is held now. To be asked in the loop: one whose time is over is given up here."""
+        if self._lease_id is not None and time.monotonic() >= self._end:
+            self._give_up(_TOO_LATE)
         return self._lease_id
 
     async def held(self) -> UUID:
@@ -77,7 +84,6 @@ class LeaseKeeper:
             try:
                 lease_id = await self._open()
                 await self._renew(lease_id)
-                self._handing_back = lease_id
                 await self._until_answered(partial(self._hand_back, lease_id))
                 self._handing_back = None
             except Exception:  # noqa: BLE001 - a process without a keeper would hold its runs for ever
@@ -141,12 +147,13 @@ class LeaseKeeper:
     def _count_from(self, asked: float) -> None:
         if self._limit:
             self._limit.cancel()
-        end = asked + self._seconds * (1 - _MARGIN)
-        self._limit = asyncio.get_running_loop().call_at(end, self._give_up, "it could not be renewed in time")
+        self._end = asked + self._seconds * (1 - _MARGIN)
+        self._limit = asyncio.get_running_loop().call_at(self._end, self._give_up, _TOO_LATE)
 
     def _give_up(self, reason: str) -> None:
         lease_id = self._let_go()
         if lease_id is not None:
+            self._handing_back = lease_id
             _log.error("lease lost; its runs are cancelled here", lease_id=str(lease_id), reason=reason)
             self._on_lost()
 

@@ -101,7 +101,7 @@ class Processing:
                 self._slots.give_back(free - used)
 
     def _start(self, claimed: Claimed, pipeline: Pipeline[Any], message: Message) -> "asyncio.Task[None]":
-        journal = RunJournal(claimed.run, self._writes)
+        journal = RunJournal(claimed.run, self._writes, is_held=self._claims.is_held)
         running = self._execution.run(claimed, journal, pipeline=pipeline, message=message)
         task = asyncio.get_running_loop().create_task(running, name=f"run:{claimed.run.run_id}")
         task.add_done_callback(self._ended)

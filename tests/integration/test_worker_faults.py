@@ -1,10 +1,18 @@
 import asyncio
 import signal
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
+from sqlalchemy import text
+
 from events import QueueReason, RunStatus
+from storage.engine import transaction
 from tests.support.tcp_proxy import Mode, tcp_proxy
 from tests.support.working import until, workshop
+
+LEASE = timedelta(seconds=2)
+STRAYS = "runs that nothing here works on are given back"
 
 
 async def test_worker_cut_off_from_postgresql_cancels_its_runs_before_the_lease_ends_and_goes_on_after(
@@ -72,7 +80,44 @@ async def test_claim_whose_answer_was_lost_is_given_back(database_url: str, redi
         run = await until(lambda: shop.in_status(sent, RunStatus.QUEUED), what="the stray run is given back")
 
         assert run.reason is QueueReason.HANDED_BACK
-        assert worker.logged("runs that nothing here works on are given back")
+        assert worker.logged(STRAYS)
+
+
+async def test_stray_run_that_somebody_locks_costs_the_worker_no_lease(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    async with workshop(database_url, redis_url, tmp_path) as shop:
+        worker = await shop.worker(THROUGHLINE_WORKER_LEASE="2", THROUGHLINE_DATABASE_STATEMENT_TIMEOUT="20")
+        [sent] = await shop.store("steady")
+        await shop.claim_unseen(sent)
+        async with transaction(shop.engine) as connection:
+            await connection.execute(
+                text("SELECT FROM runs WHERE run_id = :run_id FOR UPDATE"), {"run_id": sent.run_id}
+            )
+            await until(lambda: worker.logged(STRAYS), what="the stray run is found")
+            blocked = await shop.scalar("SELECT clock_timestamp()")
+
+            async def outlived() -> bool:
+                renewed = await shop.scalar("SELECT max(renewed_at) FROM worker_leases WHERE ended_at IS NULL")
+                return bool(renewed - blocked > 2 * LEASE)
+
+            await until(outlived, what="the lease is renewed beyond its length while the row is locked")
+        await until(lambda: shop.in_status(sent, RunStatus.QUEUED), what="the stray run is given back")
+        assert worker.logged("lease lost; its runs are cancelled here") == []
+
+
+async def test_no_node_is_called_once_the_lease_can_have_ended_though_nothing_could_be_told_yet(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    """A process that was stopped, or a loop that was blocked, goes on with what was ready before it hears anything."""
+    async with workshop(database_url, redis_url, tmp_path) as shop:
+        worker = await shop.worker(THROUGHLINE_WORKER_LEASE="2")
+        sent = await shop.store("blocking", 4, sleep=1)
+        shop.publish("blocking", sent)
+        await until(lambda: worker.logged("lease lost; its runs are cancelled here"), what="the lease is lost")
+        for one in sent:
+            await until(partial(shop.in_status, one, RunStatus.QUEUED), what="each run is given back")
+        assert len([call for call in shop.calls() if call.attempt == 1]) == 2, "two seconds after the claim"
 
 
 async def test_wedged_redis_holds_up_no_run_for_the_sake_of_a_result(

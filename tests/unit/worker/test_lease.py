@@ -117,3 +117,11 @@ async def test_closed_keeper_returns_the_lease_to_be_ended_and_never_calls_it_lo
     await asyncio.sleep(SECONDS)
     assert world.lost == []
     assert world.keeper.close() is None
+
+
+async def test_keeper_closed_while_it_hands_back_returns_that_lease_for_its_runs_are_still_held(world: _World) -> None:
+    lease_id = await world.keeper.held()
+    world.leases.away = True
+    await _until(lambda: world.lost)
+    assert world.keeper.close() == lease_id
+    assert world.handed_back == []
