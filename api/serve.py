@@ -4,6 +4,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -17,7 +18,7 @@ from settings import ApiSettings, Settings
 
 _BACKLOG = 2048
 _KEEP_ALIVE = 30
-_TURNS, _LET_GO = 3, 0.5
+_LET_GO = 0.5
 _YOUNG, _GENERATIONS = 10_000, 20
 _SPARE_CONNECTIONS = 6144
 """Connections beside those whose events may wait: readers, probes, and clients that keep theirs open."""
@@ -66,20 +67,45 @@ class _Server(uvicorn.Server):
     """Uvicorn's server, which lets its clients go before it closes their connections.
 
     It would close them where they are between two requests: also under a request that is on its way. Here new ones are
-    refused first, and each answer of the next half second tells its client to come no more over this connection.
+    refused first, and each answer of the next half second tells its client to come no more over this connection. Who
+    has connected and was not taken in yet still is: a listener that is closed resets them.
     """
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn's."""
         self.server_state.default_headers.append((b"connection", b"close"))
-        for _ in range(_TURNS):
-            await asyncio.sleep(0)  # takes in who has connected: a listener that is closed resets them
+        waiting = [listening.dup() for listening in sockets or ()]
         for server in self.servers:
             server.close()
         for listening in sockets or ():
             listening.close()
+        for connection in [one for listening in waiting for one in _close(listening)]:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
         await asyncio.sleep(_LET_GO)
         await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = kind(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
+
+
+def _close(listening: socket.socket) -> list[socket.socket]:
+    """Close a listener at the moment at which nobody waits for it; return who did."""
+    taken: list[socket.socket] = []
+    with listening:
+        listening.setblocking(False)
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except ConnectionAbortedError:
+                continue
+            except OSError:  # nobody is left, or there is no room for another file
+                return taken
+            connection.setblocking(False)
+            taken.append(connection)
 
 
 def _leave_alone_what_stays() -> None:

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -133,6 +135,43 @@ def test_sigterm_answers_what_is_open_and_ends_in_zero(database_url: str, tmp_pa
     assert {type(error) for error in errors} == {httpx.ConnectError}, errors
     assert count_events(database_url) >= len(answers)
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_who_connects_while_it_stops_is_refused_or_answered(database_url: str, tmp_path: Path) -> None:
+    """Never taken in and dropped: that looks like an event of which nobody knows whether it was stored."""
+    said: Counter[str] = Counter()
+    with api_process(database_url, tmp_path / "log") as (process, port):
+
+        def connect() -> None:
+            while not said["refused"]:
+                said[_asked(port)] += 1
+
+        with ThreadPoolExecutor(8) as pool:
+            asking = [pool.submit(connect) for _ in range(8)]
+            while said["answered"] < 100:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGTERM)
+            for one in asking:
+                one.result()
+        assert process.wait(timeout=20) == 0
+    assert set(said) == {"answered", "refused"}
+
+
+def _asked(port: int) -> str:
+    """Ask over a connection of its own; tell how that went."""
+    try:
+        connection = socket.create_connection(("127.0.0.1", port), timeout=5)
+    except ConnectionRefusedError:
+        return "refused"
+    with closing(connection):
+        try:
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer = b""
+            while chunk := connection.recv(4096):
+                answer += chunk
+        except ConnectionError as error:
+            return type(error).__name__
+    return "answered" if answer.startswith(b"HTTP/1.1 200 ") else f"cut off after {len(answer)} bytes"
 
 
 def test_a_taken_port_is_told_in_one_line() -> None:
