@@ -19,7 +19,8 @@ from observability.tracing.light_span import Ended
 from observability.tracing.otlp import Envelope
 
 _BATCH: Final = 2048
-_INTERVAL: Final = 1.0
+INTERVAL: Final = 1.0
+"""Seconds that an ended span waits for company at most."""
 _KNOWN_DEAD_GRACE: Final = 0.5
 
 _log = get_logger(__name__)
@@ -138,14 +139,14 @@ class SpanQueue(SpanProcessor):
     def _run(self) -> None:
         with suppress_instrumentation():
             while not self._closed:
-                full = self._wake.wait(_INTERVAL)
+                full = self._wake.wait(INTERVAL)
                 self._wake.clear()
                 everything, self._flushing = self._flushing or not full, False
                 self._drain(1 if everything else _BATCH)
             self._drain(1)
 
     def _drain(self, least: int) -> None:
-        """Export as long as there are ``least`` spans; fewer wait for company, up to ``_INTERVAL``."""
+        """Export as long as there are ``least`` spans; fewer wait for company, up to ``INTERVAL``."""
         while len(self._items) >= least and not self._abandoned:
             items = [self._items.popleft() for _ in range(min(_BATCH, len(self._items)))]
             spans = [item for item in items if not isinstance(item, threading.Event)]
