@@ -64,7 +64,10 @@ class LostSpans:
         self._deaths: deque[_Deaths] = deque()
 
     def note(self, lease_ids: Iterable[UUID], freed: Iterable[FreedRun]) -> None:
-        """Note the deaths of the processes that had these leases, and what was freed of their runs; never waits."""
+        """Note the deaths of the processes that had these leases, and what was freed of their runs; never waits.
+
+        Without leases only the spans of what was freed are made.
+        """
         leases, lost = tuple(lease_ids), tuple((run.tenant, run.run_id, run.attempt) for run in freed)
         if records_spans() and (leases or lost):
             self._deaths.append(_Deaths(leases, lost))
@@ -78,13 +81,17 @@ class LostSpans:
         """
         while self._deaths:
             deaths = self._deaths[0]
-            async with self._reading() as connection:
-                lately = await ended_lately(connection, deaths.lease_ids, reach=self._reach, most=_MOST)
-            keys = list(dict.fromkeys((*deaths.lost, *lately)))
+            keys = list(dict.fromkeys((*deaths.lost, *await self._ended_lately(deaths.lease_ids))))
             for at in range(0, len(keys), _CHUNK):
                 await self._make(keys[at : at + _CHUNK])
             self._deaths.popleft()
             _log.info("spans of dead processes are made again", attempts=len(keys), lost=len(deaths.lost))
+
+    async def _ended_lately(self, lease_ids: Sequence[UUID]) -> list[AttemptKey]:
+        if not lease_ids:
+            return []
+        async with self._reading() as connection:
+            return await ended_lately(connection, lease_ids, reach=self._reach, most=_MOST)
 
     async def _make(self, keys: Sequence[AttemptKey]) -> None:
         async with self._reading() as connection:

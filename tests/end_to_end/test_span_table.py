@@ -110,9 +110,10 @@ def documented(rows: Sequence[Sequence[str]]) -> Iterator[tuple[str, str]]:
             yield span, _CODE.findall(named)[0]
 
 
-def differences(made: set[tuple[str, str]], named: set[tuple[str, str]]) -> dict[str, list[tuple[str, str]]]:
+def agree(made: set[tuple[str, str]], named: set[tuple[str, str]]) -> None:
+    """Fail with all that is made and not named on the page, and the other way round."""
     found = {"made and not on the page": sorted(made - named), "on the page and never made": sorted(named - made)}
-    return {what: pairs for what, pairs in found.items() if pairs}
+    assert not any(found.values()), "\n".join(f"{what}: {pairs}" for what, pairs in found.items())
 
 
 def test_every_span_attribute_and_link_is_on_the_page_and_the_page_names_no_others(
@@ -128,7 +129,7 @@ def test_every_span_attribute_and_link_is_on_the_page_and_the_page_names_no_othe
         if "throughline.recovered" not in span.attributes:
             makers[name].add(span.service.removeprefix("throughline-"))
     rows = [(_CODE.findall(row[0])[0], row[1], row[2]) for row in table("Spans")]
-    assert differences(kinds, {(name, kind) for name, kind, _ in rows}) == {}
+    agree(kinds, {(name, kind) for name, kind, _ in rows})
     assert dict(makers) == {name: {maker} for name, _, maker in rows}
-    assert differences(attributes, set(documented(table("Attributes")))) == {}
-    assert differences(links, set(documented(table("Links")))) == {}
+    agree(attributes, set(documented(table("Attributes"))))
+    agree(links, set(documented(table("Links"))))

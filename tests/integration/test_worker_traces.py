@@ -2,7 +2,7 @@ import os
 import signal
 from pathlib import Path
 
-from events import RunStatus
+from events import AttemptOutcome, RunStatus
 from tests.support.otlp import OtlpReceiver, SpanRecord, otlp_receiver
 from tests.support.working import until, workshop
 
@@ -87,6 +87,30 @@ async def test_prefork_children_lose_no_span_when_they_stop(database_url: str, r
             names = [span.name for span in receiver.spans]
 
     assert sorted(names) == ["first", "last", "process steady", "run/process_incoming_event", "slow"]
+
+
+async def test_a_stop_that_is_cut_off_loses_no_span_of_what_has_ended_or_was_given_back(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    with otlp_receiver() as receiver:
+        async with workshop(
+            database_url, redis_url, tmp_path, THROUGHLINE_TELEMETRY_ENDPOINT=receiver.endpoint
+        ) as shop:
+            worker = await shop.worker()
+            [blocking] = await shop.store("blocking", traceparents=[_traceparent(1)], sleep=60)
+            [steady] = await shop.store("steady", traceparents=[_traceparent(2)])
+            shop.publish("steady", [steady])
+            await shop.ended(steady)
+            shop.publish("blocking", [blocking])
+            await until(lambda: shop.calls(blocking), what="the loop is blocked")
+            worker.signal(signal.SIGTERM)
+            await worker.ended(within=15)
+            attempts = [attempt for sent in (steady, blocking) for attempt in (await shop.run(sent)).attempts]
+
+    assert [attempt.outcome for attempt in attempts] == [AttemptOutcome.SUCCEEDED, AttemptOutcome.HANDED_BACK]
+    runs = {span.span_id: span for span in receiver.spans if span.name.startswith("process ")}
+    assert {attempt.span_id for attempt in attempts} == set(runs)
+    assert runs[attempts[1].span_id or ""].attributes["throughline.outcome"] == "handed_back"
 
 
 async def test_spans_that_a_killed_prefork_child_took_along_are_made_by_its_successor(
