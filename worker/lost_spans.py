@@ -36,7 +36,8 @@ from storage.leases import FreedRun
 from worker.app import TASK_NAME
 
 _MOST: Final = 10_000
-_CHUNK: Final = 200
+_MOST_TRIES: Final = 10
+_CHUNK: Final = 100
 _FLUSH_SECONDS: Final = 1.0
 _ERRORS: Final = frozenset({AttemptOutcome.RETRIED, AttemptOutcome.FAILED})
 
@@ -45,10 +46,11 @@ _log = get_logger(__name__)
 Reading = Callable[[], AbstractAsyncContextManager[Connection]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Deaths:
     lease_ids: tuple[UUID, ...]
     lost: tuple[AttemptKey, ...]
+    tries: int = 0
 
 
 class LostSpans:
@@ -76,14 +78,20 @@ class LostSpans:
         """Make the spans of all deaths noted.
 
         Raises:
-            DatabaseUnavailable: PostgreSQL is away; the next call begins again.
+            Exception: what PostgreSQL says; the next call begins again, but not for ever.
 
         """
         while self._deaths:
             deaths = self._deaths[0]
-            keys = list(dict.fromkeys((*deaths.lost, *await self._ended_lately(deaths.lease_ids))))
-            for at in range(0, len(keys), _CHUNK):
-                await self._make(keys[at : at + _CHUNK])
+            deaths.tries += 1
+            try:
+                keys = list(dict.fromkeys((*deaths.lost, *await self._ended_lately(deaths.lease_ids))))
+                for at in range(0, len(keys), _CHUNK):
+                    await self._make(keys[at : at + _CHUNK])
+            except Exception:
+                if deaths.tries >= _MOST_TRIES:
+                    self._deaths.popleft()
+                raise
             self._deaths.popleft()
             _log.info("spans of dead processes are made again", attempts=len(keys), lost=len(deaths.lost))
 
