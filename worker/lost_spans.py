@@ -86,8 +86,7 @@ class LostSpans:
             deaths.tries += 1
             try:
                 keys = list(dict.fromkeys((*deaths.lost, *await self._ended_lately(deaths.lease_ids))))
-                for at in range(0, len(keys), _CHUNK):
-                    await self._make(keys[at : at + _CHUNK])
+                await self._make(keys)
             except Exception:
                 if deaths.tries >= _MOST_TRIES:
                     self._deaths.popleft()
@@ -102,43 +101,70 @@ class LostSpans:
             return await ended_lately(connection, lease_ids, reach=self._reach, most=_MOST)
 
     async def _make(self, keys: Sequence[AttemptKey]) -> None:
-        async with self._reading() as connection:
-            attempts = await dead_attempts(connection, keys)
-        emit(attempts)
-        # The queue for export is bounded; waiting for it keeps what was made now from pushing out what was made before.
-        await asyncio.to_thread(flush_spans, _FLUSH_SECONDS)
+        messages = SharedMessages()
+        for at in range(0, len(keys), _CHUNK):
+            async with self._reading() as connection:
+                attempts = await dead_attempts(connection, keys[at : at + _CHUNK])
+            emit(attempts, messages)
+            # The queue for export is bounded: what is made now must not push out what comes after.
+            await asyncio.to_thread(flush_spans, _FLUSH_SECONDS)
+        messages.emit()
 
 
-def emit(attempts: Iterable[DeadAttempt]) -> None:
-    """Make the spans of ended attempts, of their nodes, and of the messages that they came in."""
-    shared: defaultdict[tuple[str, str], list[tuple[DeadAttempt, SpanContext]]] = defaultdict(list)
+class SharedMessages:
+    """The messages with several runs that attempts came in."""
+
+    def __init__(self) -> None:
+        self._spans: defaultdict[tuple[str, str], list[tuple[Made, SpanContext]]] = defaultdict(list)
+
+    def add(self, message_id: str, made: Made, own: SpanContext) -> None:
+        """Add an attempt with its span."""
+        self._spans[message_id, made.process].append((made, own))
+
+    def emit(self) -> None:
+        """Make their spans, linked to the attempts'."""
+        for (message_id, process), members in self._spans.items():
+            made = Made(
+                span_id=handled_span(message_id, process=process),
+                began=min(one.began for one, _ in members),
+                ended=max(one.ended for one, _ in members),
+                process=process,
+            )
+            links = [Link(own, {key.LINK: LinkReason.RUN.value}) for _, own in members]
+            emit_message_span(TASK_NAME, message_id, made, parent=sending_of(message_id, trace=None), links=links)
+
+
+def emit(attempts: Iterable[DeadAttempt], messages: SharedMessages) -> None:
+    """Make the spans of ended attempts, of their nodes, and of messages that had no other run."""
     for attempt in attempts:
         origin = span_context_of(attempt.traceparent)
-        if origin is None:
-            continue
-        own = _emit_attempt(attempt, origin)
-        if is_shared(attempt.task_id):
-            shared[attempt.task_id or "", attempt.worker].append((attempt, own))
-    for (message_id, process), members in shared.items():
-        span_id = handled_span(message_id, process=process)
-        links = [Link(own, {key.LINK: LinkReason.RUN.value}) for _, own in members]
-        made = _made([attempt for attempt, _ in members], span_id=span_id)
-        emit_message_span(TASK_NAME, message_id, made, parent=sending_of(message_id, trace=None), links=links)
+        if origin is not None:
+            _emit_attempt(attempt, origin, messages)
 
 
-def _emit_attempt(attempt: DeadAttempt, origin: SpanContext) -> SpanContext:
-    """Make the spans of a try and its nodes, the message's above them if it was theirs alone."""
+def _emit_attempt(attempt: DeadAttempt, origin: SpanContext, messages: SharedMessages) -> None:
     parent, links, message_id = origin, list[Link](), attempt.task_id or ""
+    handled = handled_span(message_id, process=attempt.worker)
     if is_alone(message_id):
-        made = _made([attempt], span_id=handled_span(message_id, process=attempt.worker))
+        made = _made(attempt, span_id=handled)
         parent = emit_message_span(TASK_NAME, message_id, made, parent=sending_of(message_id, trace=origin))
     elif is_shared(message_id):
-        sending = sending_of(message_id, trace=None)
-        handling = _sibling(sending, handled_span(message_id, process=attempt.worker))
+        handling = _sibling(sending_of(message_id, trace=None), handled)
         links.append(Link(handling, {key.LINK: LinkReason.MESSAGE.value}))
     if attempt.previous_span_id:
         links.append(Link(_sibling(origin, attempt.previous_span_id), {key.LINK: LinkReason.RETRY_OF.value}))
-    ids = RunIds(
+    ids = _ids(attempt)
+    error = _error(attempt.error) if attempt.outcome in _ERRORS else None
+    made = _made(attempt, span_id=attempt.span_id, outcome=attempt.outcome, error=error)
+    own = emit_run_span(ids, made, context=context_of(parent), links=links)
+    if is_shared(message_id):
+        messages.add(message_id, made, own)
+    for node in attempt.nodes:
+        emit_node_span(node.node, _made_of_node(node, attempt), run=ids, item=node.item, parent=own)
+
+
+def _ids(attempt: DeadAttempt) -> RunIds:
+    return RunIds(
         run_id=attempt.run_id,
         event_id=attempt.event_id,
         event_type=attempt.event_type,
@@ -146,26 +172,11 @@ def _emit_attempt(attempt: DeadAttempt, origin: SpanContext) -> SpanContext:
         attempt=attempt.attempt,
         queue=attempt.queue,
     )
-    made = _made(
-        [attempt],
-        span_id=attempt.span_id,
-        outcome=attempt.outcome,
-        error=_error(attempt.error) if attempt.outcome in _ERRORS else None,
-    )
-    own = emit_run_span(ids, made, context=context_of(parent), links=links)
-    for node in attempt.nodes:
-        emit_node_span(node.node, _made_of_node(node, attempt), run=ids, item=node.item, parent=own)
-    return own
 
 
-def _made(attempts: Sequence[DeadAttempt], *, span_id: str, **how: Any) -> Made:
-    return Made(
-        span_id=span_id,
-        began=min(_nanoseconds(attempt.started_at) for attempt in attempts),
-        ended=max(_nanoseconds(attempt.finished_at) for attempt in attempts),
-        process=attempts[0].worker,
-        **how,
-    )
+def _made(attempt: DeadAttempt, *, span_id: str, **how: Any) -> Made:
+    began, ended = _nanoseconds(attempt.started_at), _nanoseconds(attempt.finished_at)
+    return Made(span_id=span_id, began=began, ended=ended, process=attempt.worker, **how)
 
 
 def _made_of_node(node: DeadNode, attempt: DeadAttempt) -> Made:

@@ -13,7 +13,7 @@ from observability.tracing import configure_tracing, handled_span, new_message_i
 from observability.tracing.message_ids import sent_span, trace_of
 from settings import TelemetrySettings
 from storage.dead_attempts import DeadAttempt, DeadNode
-from worker.lost_spans import emit
+from worker.lost_spans import SharedMessages, emit
 
 TRACE, ACCEPT, OWN, BEFORE, NODE = "ab" * 16, "cd" * 8, "11" * 8, "22" * 8, "33" * 8
 WORKER = "worker@host#1"
@@ -63,6 +63,12 @@ def attempt(task_id: str | None, outcome: AttemptOutcome = AttemptOutcome.SUCCEE
     )
 
 
+def make(attempts: list[DeadAttempt]) -> None:
+    messages = SharedMessages()
+    emit(attempts, messages)
+    messages.emit()
+
+
 def ids(span: ReadableSpan) -> tuple[str, str, str]:
     """The ids of the trace, of the span and of its parent."""
     assert span.context is not None
@@ -83,7 +89,7 @@ def links(span: ReadableSpan) -> set[tuple[str, str, str]]:
 
 def test_a_message_with_one_run_stands_again_between_its_sending_and_the_run(made: InMemorySpanExporter) -> None:
     message = new_message_id(shared=False)
-    emit([attempt(message)])
+    make([attempt(message)])
     handled, run, node = made.get_finished_spans()
     above = handled_span(message, process=WORKER).lstrip("0")
     assert ids(handled) == (TRACE, above, sent_span(message).lstrip("0"))
@@ -100,7 +106,7 @@ def test_a_message_with_one_run_stands_again_between_its_sending_and_the_run(mad
 def test_a_message_with_several_runs_stands_again_in_its_own_trace_linked_both_ways(made: InMemorySpanExporter) -> None:
     message = new_message_id(shared=True)
     others = {"span_id": "44" * 8, "traceparent": f"00-{'ef' * 16}-{ACCEPT}-01"}
-    emit([attempt(message), attempt(message, **others)])
+    make([attempt(message), attempt(message, **others)])
     spans = made.get_finished_spans()
     runs = [span for span in spans if span.name == "process p"]
     (handled,) = [span for span in spans if span.name.startswith("run/")]
@@ -113,7 +119,7 @@ def test_a_message_with_several_runs_stands_again_in_its_own_trace_linked_both_w
 
 def test_a_message_of_somebody_elses_is_not_made_up(made: InMemorySpanExporter) -> None:
     for task_id in ("2b1d8c4e-0000-4000-8000-000000000000", None):
-        emit([attempt(task_id)])
+        make([attempt(task_id)])
         run, node = made.get_finished_spans()
         assert (ids(run)[2], ids(node)[2]) == (ACCEPT, OWN)
         made.clear()
@@ -130,7 +136,7 @@ def test_a_lost_try_is_an_error_linked_to_the_one_before(made: InMemorySpanExpor
 
 def test_a_try_that_failed_tells_its_error_and_one_that_was_cancelled_has_none(made: InMemorySpanExporter) -> None:
     error = {"type": "ValueError", "message": "no", "node": "first", "traceback": "…"}
-    emit([attempt(None, AttemptOutcome.FAILED, error=error), attempt(None, AttemptOutcome.CANCELLED, error=error)])
+    make([attempt(None, AttemptOutcome.FAILED, error=error), attempt(None, AttemptOutcome.CANCELLED, error=error)])
     failed, cancelled = [span for span in made.get_finished_spans() if span.name == "process p"]
     assert (failed.attributes or {})["error.type"] == "ValueError"
     assert (cancelled.status.status_code, (cancelled.attributes or {})["throughline.outcome"]) == (
@@ -143,5 +149,5 @@ def test_a_try_that_failed_tells_its_error_and_one_that_was_cancelled_has_none(m
 def test_an_event_without_a_trace_that_is_kept_gets_no_spans(
     made: InMemorySpanExporter, traceparent: str | None
 ) -> None:
-    emit([attempt(new_message_id(shared=False), traceparent=traceparent)])
+    make([attempt(new_message_id(shared=False), traceparent=traceparent)])
     assert made.get_finished_spans() == ()
