@@ -126,7 +126,7 @@ def test_a_message_of_somebody_elses_is_not_made_up(made: InMemorySpanExporter) 
 
 
 def test_a_lost_try_is_an_error_linked_to_the_one_before(made: InMemorySpanExporter) -> None:
-    emit(
+    make(
         [attempt(None, AttemptOutcome.LOST, previous_span_id=BEFORE, error={"type": "ProcessDied", "message": "gone"})]
     )
     run, _ = made.get_finished_spans()
