@@ -110,6 +110,7 @@ def no_holes(url: str, receiver: OtlpReceiver) -> dict[str, list[str]]:
         "events in pieces": spans.in_pieces(events),
         "traces with several roots": [t for traces in events.values() for t in traces if len(spans.roots(t)) != 1],
         "retries without a link": spans.unlinked_retries(attempts),
+        "attempts apart from their message": spans.not_with_their_message(attempts),
         "links to nothing": spans.loose_links(),
         "spans twice": [f"{span.service}:{span.name}" for span in strangers],
     }

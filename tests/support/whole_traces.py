@@ -15,11 +15,15 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """An attempt or a node result in the tables, and the span that it must have."""
+    """An attempt or a node result in the tables, and the span that it must have.
+
+    ``previous`` is that of the attempt before; ``shared``: it came in a message with others.
+    """
 
     what: str
     key: Key
     previous: Key | None = None
+    shared: bool = False
 
 
 class Spans:
@@ -103,6 +107,15 @@ class Spans:
             if item.previous not in _links(self.by_key[item.key], "retry_of")
         ]
 
+    def not_with_their_message(self, ended: Sequence[Ended]) -> list[str]:
+        """Name the attempts that shared a message and aren't linked with its span both ways."""
+        return [item.what for item in ended if item.shared and not self._with_message(item)]
+
+    def _with_message(self, item: Ended) -> bool:
+        span = self.by_key.get(item.key)
+        messages = [self.by_key.get(key) for key in _links(span, "message")] if span else []
+        return any(item.key in _links(message, "run") for message in messages if message)
+
 
 def _links(span: SpanRecord, reason: str) -> set[Key]:
     return {(link.trace_id, link.span_id) for link in span.links if link.attributes.get("throughline.link") == reason}
@@ -126,7 +139,7 @@ async def ended_attempts(url: str) -> list[Ended]:
     rows = await read(
         url,
         """
-        SELECT a.run_id, a.attempt, a.outcome, a.span_id, p.span_id AS previous, r.traceparent
+        SELECT a.run_id, a.attempt, a.outcome, a.task_id, a.span_id, p.span_id AS previous, r.traceparent
         FROM attempts a JOIN runs r USING (tenant, run_id)
         LEFT JOIN attempts p ON p.run_id = a.run_id AND p.attempt = a.attempt - 1
         WHERE a.finished_at IS NOT NULL
@@ -137,6 +150,7 @@ async def ended_attempts(url: str) -> list[Ended]:
             what=f"attempt {row['attempt']} of {row['run_id']}, {row['outcome']}",
             key=(_trace(row), row["span_id"]),
             previous=(_trace(row), row["previous"]) if row["previous"] else None,
+            shared=row["task_id"].startswith("batch-"),
         )
         for row in rows
     ]
