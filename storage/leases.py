@@ -98,7 +98,7 @@ _FREE = """
                 'its worker process died under it %s times, %s of them while it ran alone in the cell; '
                 'the last, %s, %s', b.deaths, b.alone, b.worker, :how)) ELSE r.error END
         FROM left_behind b WHERE r.tenant = b.tenant AND r.run_id = b.run_id
-        RETURNING r.tenant, r.run_id, r.event_id, r.attempt, r.pipeline, b.queue, b.lease_id, r.traceparent, r.deaths,
+        RETURNING r.tenant, r.run_id, r.event_id, r.attempt, r.pipeline, b.lease_id, r.traceparent, r.deaths,
                   b.cancelled, b.poisoned, b.isolated AND NOT b.poisoned AS isolated
     ), ended AS (
         INSERT INTO run_deltas (tenant, final)
@@ -108,13 +108,9 @@ _FREE = """
         SET finished_at = now(), outcome = CASE WHEN freed.cancelled AND :died = 0 THEN 'cancelled' ELSE :outcome END,
             error = CASE WHEN :died > 0 THEN jsonb_build_object('type', :error, 'message', 'its process ' || :how) END
         FROM freed WHERE a.tenant = freed.tenant AND a.run_id = freed.run_id AND a.attempt = freed.attempt
-        RETURNING a.tenant, a.run_id, a.span_id, a.started_at, a.finished_at
     )
-    SELECT f.tenant, f.run_id, f.event_id, e.type AS event_type, f.attempt, f.pipeline, f.queue, f.lease_id,
-           f.traceparent, f.deaths, f.cancelled, f.isolated, f.poisoned, c.span_id, c.started_at, c.finished_at
-    FROM freed f
-    JOIN events e ON e.tenant = f.tenant AND e.event_id = f.event_id
-    LEFT JOIN closed c ON c.tenant = f.tenant AND c.run_id = f.run_id
+    SELECT tenant, run_id, event_id, attempt, pipeline, lease_id, traceparent, deaths, cancelled, isolated, poisoned
+    FROM freed
 """
 _FREE_TYPES: dict[str, TypeEngine[Any]] = {
     "lease_ids": ARRAY(Uuid),
@@ -181,27 +177,21 @@ class EndedLease:
 class FreedRun:
     """A run that lost its worker and is queued again, in the cell's queue if ``isolated``.
 
-    Or it ended: ``poisoned``, or ``cancelled`` where somebody had asked for it. ``attempt`` is the one that ended, and
-    what else there is of it: the queue it came through, the lease it ran under, the span whose id its claim stored, and
-    its times, which are empty where the attempt's row is gone.
+    Or it ended: ``poisoned``, or ``cancelled`` where somebody had asked for it. ``attempt`` is the one that ended,
+    ``lease_id`` the lease it ran under.
     """
 
     tenant: str
     run_id: UUID
     event_id: UUID
-    event_type: str
     attempt: int
     pipeline: str
-    queue: str
     lease_id: UUID
     traceparent: str | None
     deaths: int
     cancelled: bool
     isolated: bool
     poisoned: bool
-    span_id: str | None
-    started_at: datetime | None
-    finished_at: datetime | None
 
 
 async def open_lease(

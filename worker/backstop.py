@@ -2,16 +2,19 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from celery.platforms import EX_OK
 
 from observability.logs import get_logger
+from observability.tracing import flush_spans
 from settings import Settings
 from storage import leases, wake
 from storage.engine import DatabaseUnavailable
 from storage.worker_processes import end_leases_of
 from worker.database import Database
+from worker.lost_spans import LostSpans
 
 _log = get_logger(__name__)
 
@@ -22,7 +25,8 @@ class Backstop:
     """Gets a worker out in time when its orderly stop can't: a node blocks the loop, a child computes without end.
 
     ``limit`` seconds after the grace the leases of all the worker's processes are ended, by their common ``prefix``,
-    and their runs made due; then the process ends. It holds no lock and no connection that a fork could copy.
+    and their runs made due; then the process ends, having made the spans of what was cut off in it. It holds no lock
+    and no connection that a fork could copy.
     """
 
     def __init__(self, settings: Settings, *, prefix: str, limit: float, kill: Callable[[], None]) -> None:
@@ -59,6 +63,7 @@ class Backstop:
         _log.warning("the stop takes too long: what still runs is cut off and given back")
         self._kill()
         self._give_back()
+        flush_spans(_STEP_SECONDS)
         os._exit(EX_OK)
 
     def _give_back(self) -> None:
@@ -69,6 +74,7 @@ class Backstop:
 
     async def _end_leases(self) -> None:
         database = Database(self._settings.database, application="worker-stop", pool_size=1)
+        spans = LostSpans(partial(database.statement, within=_STEP_SECONDS), reach=0.0)
         try:
             async with database.transaction(within=_STEP_SECONDS) as connection:
                 ended = await end_leases_of(connection, prefix=self._prefix)
@@ -76,6 +82,8 @@ class Backstop:
                 freed = await leases.free_runs(connection, list(ended), died=False) if ended else []
                 if freed:
                     await wake.notify(connection)
+            spans.note((), freed)
+            await spans.make()
         finally:
             await database.close()
         if freed:

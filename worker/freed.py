@@ -2,29 +2,22 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 
-from events import AttemptOutcome
 from observability.logs import get_logger
 from observability.metrics import Metrics, RunOutcome, Sli
-from observability.tracing import RunIds, context_from, emit_run_span, trace_id_of
+from observability.tracing import trace_id_of
 from storage.leases import FreedRun
 
 _log = get_logger(__name__)
 
 
-def tell_of_deaths(freed: Sequence[FreedRun], metrics: Metrics, *, spans: bool = True) -> None:
-    """Count the tries that were lost, end their spans, and name the runs that are under suspicion from now on.
-
-    ``spans``: the processes can't end them themselves.
-    """
+def tell_of_deaths(freed: Sequence[FreedRun], metrics: Metrics) -> None:
+    """Count the tries that were lost, and name the runs that are under suspicion from now on."""
     for (pipeline, outcome), runs in Counter((run.pipeline, _outcome(run)) for run in freed).items():
         metrics.runs.labels(pipeline=pipeline, outcome=outcome).inc(runs)
         if outcome is RunOutcome.FAILED:
             metrics.slo_events.labels(sli=Sli.EXECUTION, pipeline=pipeline, good=False).inc(runs)
     for run in freed:
-        if spans:
-            _emit_span(run)
         if run.poisoned:
             _log.error("run is poisoned: it has killed its process alone in the cell", **_named(run))
         elif run.isolated:
@@ -47,27 +40,3 @@ def _named(run: FreedRun) -> dict[str, object]:
         "deaths": run.deaths,
         "trace_id": trace_id_of(run.traceparent),
     }
-
-
-def _emit_span(run: FreedRun) -> None:
-    """The process that made the try's span took it along when it died; its nodes' spans would be orphans."""
-    if run.span_id is None or run.started_at is None or run.finished_at is None:
-        return
-    emit_run_span(
-        RunIds(
-            run_id=run.run_id,
-            event_id=run.event_id,
-            event_type=run.event_type,
-            pipeline=run.pipeline,
-            attempt=run.attempt,
-            queue=run.queue,
-        ),
-        context=context_from(run.traceparent),
-        span_id=run.span_id,
-        times=(_nanoseconds(run.started_at), _nanoseconds(run.finished_at)),
-        outcome=AttemptOutcome.LOST,
-    )
-
-
-def _nanoseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1_000_000) * 1000

@@ -76,7 +76,7 @@ class GivingBack:
                 connection, [lease_id], died=died, death=death or UNSEEN, cell=self._cell, wait=wait
             )
         if died:
-            tell_of_deaths(freed, self._metrics, spans=False)
+            tell_of_deaths(freed, self._metrics)
         else:
             self._count([run.pipeline for run in freed])
         if freed:

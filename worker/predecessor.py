@@ -11,18 +11,21 @@ from storage.worker_processes import end_leases_of
 from worker.database import Database
 from worker.freed import tell_of_deaths
 from worker.identity import Seat
+from worker.lost_spans import LostSpans
 
 _PAUSE = 0.5
 
 _log = get_logger(__name__)
 
 
-async def bury_predecessors(seat: Seat, *, database: Database, cell: Cell, metrics: Metrics) -> list[FreedRun]:
+async def bury_predecessors(
+    seat: Seat, *, database: Database, cell: Cell, metrics: Metrics, spans: LostSpans
+) -> list[FreedRun]:
     """Free the runs of the processes that had this one's seat and died, without waiting for their leases to end.
 
     Celery fills a seat when it has seen the end of who had it. A child that ended in order has ended its lease, too:
     what is open is a death. Waits for PostgreSQL; who comes too late finds that the relay has done it, and tells how
-    the cell's child died that the relay has only missed.
+    the cell's child died that the relay has only missed. ``spans`` gets to know whose are to be made again.
     """
     if seat.prefix is None:
         return []
@@ -39,6 +42,7 @@ async def bury_predecessors(seat: Seat, *, database: Database, cell: Cell, metri
     if ended:
         metrics.leases_expired.labels().inc(len(ended))
         tell_of_deaths(freed, metrics)
+        spans.note(ended, freed)
         how = sorted({seat.deaths.get(worker, UNSEEN).how for worker in ended.values()})
         _log.warning("a child died; its runs are queued again", worker=seat.name, runs=len(freed), how=how)
     return freed

@@ -39,7 +39,7 @@ class RunsProcess:
         collected = process_registry()
         metrics = Metrics(collected)
         self._tracing = configure_tracing(self._settings.telemetry, service="worker", metrics=metrics)
-        instrument_celery()
+        instrument_celery(seat.name)
         host = self._settings.worker.metrics_host
         self._metrics_server = serve_metrics(collected, host=host, port=metrics_port)
         self._runtime = WorkerRuntime(self._settings, self._registry, seat=seat, metrics=metrics)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from observability.logs import get_logger
 from observability.metrics import Metrics, SlotState
+from observability.tracing import export_delay
 from pipelines import PipelineRegistry
 from settings import Settings, WorkerSettings
 from storage.deaths import Death
@@ -21,6 +22,7 @@ from worker.held import HeldRuns
 from worker.identity import Seat
 from worker.lease import LeaseKeeper
 from worker.loop import LoopThread
+from worker.lost_spans import LostSpans
 from worker.message import Message
 from worker.predecessor import bury_predecessors
 from worker.processing import Processing
@@ -47,6 +49,7 @@ class WorkerRuntime:
     def __init__(self, settings: Settings, registry: PipelineRegistry, *, seat: Seat, metrics: Metrics) -> None:
         self._settings = settings.worker
         self._database_settings = settings.database
+        self._span_reach = export_delay(settings.telemetry)
         self._registry = registry
         self._seat = seat
         self._metrics = metrics
@@ -146,9 +149,11 @@ class WorkerRuntime:
     async def _bury(self) -> None:
         cell = Cell.of(self._settings)
         try:
-            await bury_predecessors(self._seat, database=self._database, cell=cell, metrics=self._metrics)
+            database, spans = self._database, LostSpans(self._database.statement, reach=self._span_reach)
+            await bury_predecessors(self._seat, database=database, cell=cell, metrics=self._metrics, spans=spans)
+            await spans.make()
         except Exception:  # noqa: BLE001 - what it leaves ends with its lease
-            _log.exception("a dead child's lease was not ended; it ends by itself")
+            _log.exception("what a dead child left was not all cleared up; its lease ends by itself")
 
     def _slots(self) -> Slots:
         queue = ",".join(self._settings.queues)

@@ -4,12 +4,20 @@ Celery's instrumentation is in ``observability.tracing.celery_spans``, which alo
 """
 
 from observability.tracing.accept_spans import AcceptSpan, AcceptSpans, accept_spans
-from observability.tracing.provider import Tracing, configure_tracing
+from observability.tracing.message_ids import handled_span, is_alone, is_shared, new_message_id
+from observability.tracing.provider import Tracing, configure_tracing, export_delay, flush_spans
+from observability.tracing.recovered import (
+    Made,
+    emit_message_span,
+    emit_node_span,
+    emit_run_span,
+    records_spans,
+    sending_of,
+)
 from observability.tracing.spans import (
     ActiveSpan,
     RunIds,
     accept_span,
-    emit_run_span,
     new_span_id,
     node_span,
     publish_span,
@@ -37,6 +45,7 @@ __all__ = [
     "AcceptSpans",
     "ActiveSpan",
     "LinkReason",
+    "Made",
     "RunIds",
     "Tracing",
     "accept_span",
@@ -45,15 +54,25 @@ __all__ = [
     "configure_tracing",
     "context_from",
     "context_of",
+    "emit_message_span",
+    "emit_node_span",
     "emit_run_span",
+    "export_delay",
+    "flush_spans",
+    "handled_span",
+    "is_alone",
+    "is_shared",
     "link_to",
     "links_to",
+    "new_message_id",
     "new_span_id",
     "node_span",
     "publish_span",
     "record_error",
+    "records_spans",
     "replay_span",
     "run_span",
+    "sending_of",
     "server_span",
     "set_outcome",
     "set_response",

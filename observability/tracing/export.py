@@ -19,8 +19,12 @@ from observability.tracing.light_span import Ended
 from observability.tracing.otlp import Envelope
 
 _BATCH: Final = 2048
-_INTERVAL: Final = 1.0
+INTERVAL: Final = 1.0
+"""Seconds that an ended span waits for company at most."""
 _KNOWN_DEAD_GRACE: Final = 0.5
+_MOST_BYTES: Final = 32 * 1024 * 1024
+_BARE: Final = 512
+"""What a span is taken for that is not encoded yet, beside its texts, in bytes."""
 
 _log = get_logger(__name__)
 
@@ -47,8 +51,8 @@ class SpanQueue(SpanProcessor):
     """A bounded queue of ended spans and the thread that exports them in batches.
 
     It stands in for the SDK's batch processor, whose flush has no limit in time, whose shutdown waits 30 s for a
-    collector that is away, and which tells of a dropped span only in the log. Full, it drops the newest. Light spans
-    are kept encoded, so that the thread has little to do but send.
+    collector that is away, and which tells of a dropped span only in the log. Full with ``size`` spans or
+    ``most_bytes``, it drops the newest. Light spans are kept encoded, so that the thread has little to do but send.
 
     After a fork the child's copy drops everything, since it has no thread and shares a connection with its parent: the
     child configures its own.
@@ -62,10 +66,14 @@ class SpanQueue(SpanProcessor):
         metrics: Metrics,
         size: int,
         timeout: float,
+        most_bytes: int = _MOST_BYTES,
     ) -> None:
         self._send = send
         self._close = close
         self._size = size
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._counting = threading.Lock()
         self._timeout = timeout
         self._items: deque[_Item] = deque()
         self._wake = threading.Event()
@@ -107,7 +115,13 @@ class SpanQueue(SpanProcessor):
             return False
         return True
 
-    def _put(self, item: _Item) -> None:
+    def _put(self, item: _Encoded | ReadableSpan) -> None:
+        size = _size(item)
+        with self._counting:
+            if self._bytes + size > self._most_bytes:
+                self._dropped[DropReason.QUEUE_FULL].inc()
+                return
+            self._bytes += size
         self._items.append(item)
         if len(self._items) >= _BATCH and not self._wake.is_set():
             self._wake.set()
@@ -138,19 +152,21 @@ class SpanQueue(SpanProcessor):
     def _run(self) -> None:
         with suppress_instrumentation():
             while not self._closed:
-                full = self._wake.wait(_INTERVAL)
+                full = self._wake.wait(INTERVAL)
                 self._wake.clear()
                 everything, self._flushing = self._flushing or not full, False
                 self._drain(1 if everything else _BATCH)
             self._drain(1)
 
     def _drain(self, least: int) -> None:
-        """Export as long as there are ``least`` spans; fewer wait for company, up to ``_INTERVAL``."""
+        """Export as long as there are ``least`` spans; fewer wait for company, up to ``INTERVAL``."""
         while len(self._items) >= least and not self._abandoned:
             items = [self._items.popleft() for _ in range(min(_BATCH, len(self._items)))]
             spans = [item for item in items if not isinstance(item, threading.Event)]
             if spans:
                 self._export(spans)
+                with self._counting:
+                    self._bytes -= sum(map(_size, spans))
             for item in items:
                 if isinstance(item, threading.Event):
                     item.set()
@@ -174,6 +190,16 @@ class SpanQueue(SpanProcessor):
         """Not even count here: the parent's thread may have held a counter's lock at the fork, for ever held here."""
         self._forked = self._closed = self._abandoned = True
         self._items.clear()
+
+
+def _size(item: _Encoded | ReadableSpan) -> int:
+    """Return what an item takes, in bytes: exactly if it is encoded, else by its texts."""
+    if isinstance(item, tuple):
+        return len(item[1])
+    values = [*(item.attributes or {}).values()]
+    for event in item.events:
+        values += (event.attributes or {}).values()
+    return _BARE + sum(len(str(value)) for value in values)
 
 
 def _request(spans: list[_Encoded | ReadableSpan]) -> bytes:

@@ -219,6 +219,10 @@ class LightTracer(trace.Tracer):
         self._bound = TraceIdRatioBased.get_bound_for_rate(share)
         self._ids = ids
 
+    def flags_of(self, trace_id: int) -> TraceFlags:
+        """Return the flags of a trace that is begun here."""
+        return SAMPLED_RANDOM if trace_id & TraceIdRatioBased.TRACE_ID_LIMIT < self._bound else _DROPPED_RANDOM
+
     def draw(self, count: int) -> list[tuple[bytes, str]]:
         """Begin so many traces: return trace id and span id in one, and the traceparent, of the first span of each."""
         bound = self._bound
@@ -243,8 +247,8 @@ class LightTracer(trace.Tracer):
         parent: SpanContext | None = trace.get_current_span(context).get_span_context()
         if parent is None or not parent.is_valid:
             parent, trace_id = None, self._ids.generate_trace_id()
-            sampled = trace_id & TraceIdRatioBased.TRACE_ID_LIMIT < self._bound
-            flags = SAMPLED_RANDOM if sampled else _DROPPED_RANDOM
+            flags = self.flags_of(trace_id)
+            sampled = flags is SAMPLED_RANDOM
         else:
             trace_id, came = parent.trace_id, parent.trace_flags
             sampled = came & 1 == 1 and bool(self.sinks)

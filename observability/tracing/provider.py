@@ -17,7 +17,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from events import ConfigurationError
 from observability.logs import limit_rate
 from observability.metrics import Metrics, null_metrics
-from observability.tracing.export import OtlpSender, SpanQueue
+from observability.tracing.export import INTERVAL, OtlpSender, SpanQueue
 from observability.tracing.ids import SpanIds
 from observability.tracing.light_span import Ended, LightTracer, Sink
 from settings import VERSION, TelemetrySettings
@@ -110,6 +110,17 @@ _IDLE: Final = LightTracer(
 def light_tracer() -> LightTracer:
     """Return the tracer of our own spans; one that records nothing where none is configured."""
     return CURRENT.tracer if isinstance(CURRENT.tracer, LightTracer) else _IDLE
+
+
+def export_delay(settings: TelemetrySettings) -> float:
+    """Return how many seconds a span may wait, and be under way, until a collector that works has it."""
+    return INTERVAL + settings.export_timeout
+
+
+def flush_spans(timeout: float) -> bool:
+    """Say whether all spans of this process that have ended were dealt with within ``timeout`` seconds. Blocks."""
+    provider = CURRENT.provider
+    return not isinstance(provider, TracerProvider) or provider.force_flush(int(timeout * 1000))
 
 
 def configure_tracing(

@@ -18,6 +18,7 @@ from events import ErrorInfo
 from observability import attributes as key
 from observability.metrics import method_label
 from observability.redaction import redact_text
+from observability.tracing.message_ids import trace_of
 from observability.tracing.provider import CURRENT
 from observability.tracing.trace_context import LinkReason, links_to
 
@@ -167,10 +168,14 @@ def run_span(
         ids.decide(None)
 
 
-def publish_span(pipeline: str, *, queue: str, links: Sequence[Link]) -> ActiveSpan:
-    """Begin the span in which a message with several runs is sent, ``publish``; it begins a trace, linked to theirs."""
+def publish_span(pipeline: str, message_id: str, *, queue: str, links: Sequence[Link]) -> ActiveSpan:
+    """Begin the span in which a message with several runs is sent, ``publish``.
+
+    It begins a trace, linked to theirs, whose id follows from the message's.
+    """
     attributes = {key.PIPELINE: pipeline, key.MESSAGING_DESTINATION: queue}
-    return _begin("publish", SpanKind.INTERNAL, attributes, context=Context(), links=links)
+    with CURRENT.ids.deciding(None, trace_id=trace_of(message_id)):
+        return _begin("publish", SpanKind.INTERNAL, attributes, context=Context(), links=links)
 
 
 def node_span(
@@ -198,28 +203,6 @@ def _begin(
     start_time: int | None = None,
 ) -> ActiveSpan:
     return ActiveSpan(CURRENT.tracer.start_span(name, context, kind, attributes, links, start_time), context)
-
-
-def emit_run_span(
-    run: RunIds,
-    *,
-    context: Context,
-    span_id: str,
-    times: tuple[int, int],
-    outcome: str,
-    links: Sequence[Link] = (),
-) -> None:
-    """Make, after the fact, the span of a try whose process died before it could: without it, its nodes are orphans.
-
-    ``context`` is what ``context_from`` made of the event's traceparent, ``span_id`` what the claim stored and
-    ``times`` start and end in nanoseconds since the epoch. It ends as an error, ``outcome`` tells which (``lost``).
-    """
-    began, ended = times
-    active = run_span(run, context=context, links=links, span_id=span_id, start_time=began)
-    active.span.set_attribute(key.OUTCOME, outcome)
-    active.span.set_attribute(key.ERROR_TYPE, outcome)
-    active.span.set_status(Status(StatusCode.ERROR, outcome))
-    active.span.end(ended)
 
 
 def record_error(span: Span, error: BaseException | ErrorInfo) -> None:

@@ -1,7 +1,8 @@
+import os
 import signal
 from pathlib import Path
 
-from events import RunStatus
+from events import AttemptOutcome, RunStatus
 from tests.support.otlp import OtlpReceiver, SpanRecord, otlp_receiver
 from tests.support.working import until, workshop
 
@@ -86,6 +87,61 @@ async def test_prefork_children_lose_no_span_when_they_stop(database_url: str, r
             names = [span.name for span in receiver.spans]
 
     assert sorted(names) == ["first", "last", "process steady", "run/process_incoming_event", "slow"]
+
+
+async def test_a_stop_that_is_cut_off_loses_no_span_of_what_has_ended_or_was_given_back(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    with otlp_receiver() as receiver:
+        async with workshop(
+            database_url, redis_url, tmp_path, THROUGHLINE_TELEMETRY_ENDPOINT=receiver.endpoint
+        ) as shop:
+            worker = await shop.worker()
+            [blocking] = await shop.store("blocking", traceparents=[_traceparent(1)], sleep=60)
+            [steady] = await shop.store("steady", traceparents=[_traceparent(2)])
+            shop.publish("steady", [steady])
+            await shop.ended(steady)
+            shop.publish("blocking", [blocking])
+            await until(lambda: shop.calls(blocking), what="the loop is blocked")
+            worker.signal(signal.SIGTERM)
+            await worker.ended(within=15)
+            attempts = [attempt for sent in (steady, blocking) for attempt in (await shop.run(sent)).attempts]
+
+    assert [attempt.outcome for attempt in attempts] == [AttemptOutcome.SUCCEEDED, AttemptOutcome.HANDED_BACK]
+    runs = {span.span_id: span for span in receiver.spans if span.name.startswith("process ")}
+    assert {attempt.span_id for attempt in attempts} == set(runs)
+    assert runs[attempts[1].span_id or ""].attributes["throughline.outcome"] == "handed_back"
+
+
+async def test_spans_that_a_killed_prefork_child_took_along_are_made_by_its_successor(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    with otlp_receiver() as receiver:
+        async with workshop(
+            database_url,
+            redis_url,
+            tmp_path,
+            THROUGHLINE_TELEMETRY_ENDPOINT=receiver.endpoint,
+            THROUGHLINE_WORKER_POOL="prefork",
+            THROUGHLINE_WORKER_CONCURRENCY="1",
+        ) as shop:
+            relay, worker = await shop.relay(), await shop.worker()
+            [sent] = await shop.store("steady", traceparents=[f"00-{TRACE}-{ACCEPT}-01"])
+            run = await shop.ended(sent)
+            os.kill(shop.calls()[0].pid, signal.SIGKILL)
+            wanted = {node.span_id for node in run.nodes} | {attempt.span_id for attempt in run.attempts}
+            receiver.wait_until(lambda spans: wanted <= {span.span_id for span in spans}, timeout=20)
+            for process in (worker, relay):
+                process.signal(signal.SIGTERM)
+                await process.ended(within=15)
+
+    by_id = {span.span_id: span for span in receiver.spans}
+    assert {span.trace_id for span in by_id.values()} == {TRACE}
+    assert [span.name for span in by_id.values() if span.parent_span_id not in by_id] == [
+        "apply_async/process_incoming_event"
+    ]
+    (again,) = [span for span in receiver.named("process steady") if "throughline.recovered" in span.attributes]
+    assert (again.service, again.attributes["throughline.worker"]) == ("throughline-worker", run.attempts[0].worker)
 
 
 def _wait_for_runs(receiver: OtlpReceiver, count: int) -> tuple[SpanRecord, ...]:

@@ -7,10 +7,12 @@ from celery import Celery
 
 from observability.logs import get_logger, limit_rate
 from observability.metrics import Metrics, null_metrics
+from observability.tracing import export_delay
 from settings import Settings
 from storage.engine import is_unavailable
 from storage.leases import Cell
 from storage.wake import WakeListener
+from worker.lost_spans import LostSpans
 from worker.relay.accounting import Accounting
 from worker.relay.backoff import Backoff
 from worker.relay.carried import connect
@@ -51,12 +53,14 @@ class Relay:
             metrics=metrics,
             singly=settings.worker.cell_queue,
         )
+        self._spans = LostSpans(self._database.reading, reach=export_delay(settings.telemetry))
         self._rescue = Rescue(
             database=self._database,
             lease=settings.worker.lease,
             cell=Cell.of(settings.worker),
             interval=settings.relay.poll_interval,
             metrics=metrics,
+            spans=self._spans,
         )
         self._gauges = Gauges(database=self._database, metrics=metrics)
         self._postgres_gauges = PostgresGauges(database=self._database, metrics=metrics)
@@ -77,6 +81,7 @@ class Relay:
         steps: dict[str, Callable[[], Awaitable[float]]] = {
             "publish": self._publishing.run_once,
             "rescue": self._rescue_step,
+            "make spans": self._spans_step,
             "keep": self._keep_step,
             "listen": self._listen_step,
             "measure": self._gauges.run_once,
@@ -132,6 +137,10 @@ class Relay:
             self._wake.set()
         return self._settings.relay.poll_interval
 
+    async def _spans_step(self) -> float:
+        await self._spans.make()
+        return self._settings.relay.poll_interval
+
     async def _keep_step(self) -> float:
         await self._publishing.keep_sent()
         return _KEEP_SECONDS
@@ -142,6 +151,9 @@ class Relay:
 
     async def _close(self) -> None:
         self._publisher.close()
+        with suppress(Exception):  # as much as there is time for
+            async with asyncio.timeout(_STOP_SECONDS / 2):
+                await self._spans.make()
         with suppress(Exception):  # what can't be told now costs a message sent twice
             async with asyncio.timeout(_STOP_SECONDS / 2):
                 await self._publishing.keep_sent(everything=True)

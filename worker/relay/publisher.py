@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
-from uuid import uuid4
 
 from celery import Celery, Task
 from kombu.exceptions import OperationalError
@@ -17,7 +16,15 @@ from redis.exceptions import RedisError
 
 from observability.logs import get_logger, tell
 from observability.metrics import Metrics
-from observability.tracing import LinkReason, context_from, links_to, publish_span, trace_id_of, traceparent_of
+from observability.tracing import (
+    LinkReason,
+    context_from,
+    links_to,
+    new_message_id,
+    publish_span,
+    trace_id_of,
+    traceparent_of,
+)
 from observability.tracing.celery_spans import publishing
 from worker.app import TASK_NAME
 from worker.relay.chunking import Outgoing
@@ -123,9 +130,12 @@ class Publisher:
             yield self._producer
 
     def _send(self, producer: Producer, message: Outgoing) -> str | None:
-        task_id = str(uuid4())
         ids = [str(run.run_id) for run in message.runs]
-        with _message_context(message) as (context, trace_id), publishing(self._task, task_id, context=context):
+        task_id = new_message_id(shared=len(ids) > 1)
+        with (
+            _message_context(message, task_id) as (context, trace_id),
+            publishing(self._task, task_id, context=context),
+        ):
             self._app.send_task(
                 TASK_NAME,
                 kwargs={"tenant": message.tenant, "pipeline": message.pipeline, "run_ids": ids},
@@ -162,7 +172,7 @@ class Publisher:
 
 
 @contextmanager
-def _message_context(message: Outgoing) -> Iterator[tuple[Context, str | None]]:
+def _message_context(message: Outgoing, task_id: str) -> Iterator[tuple[Context, str | None]]:
     """The context to send a message in, and its trace's id.
 
     A lone run's message belongs to its event's trace. Several runs' message has a trace of its own, linked to theirs.
@@ -172,7 +182,7 @@ def _message_context(message: Outgoing) -> Iterator[tuple[Context, str | None]]:
         yield context_from(traceparent), trace_id_of(traceparent)
         return
     links = links_to((run.traceparent for run in message.runs), reason=LinkReason.RUN)
-    with publish_span(message.pipeline, queue=message.queue, links=links) as span:
+    with publish_span(message.pipeline, task_id, queue=message.queue, links=links) as span:
         yield set_span_in_context(span, Context()), trace_id_of(traceparent_of(span))
 
 

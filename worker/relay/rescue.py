@@ -10,6 +10,7 @@ from storage import due, leases
 from storage.engine import DatabaseUnavailable
 from storage.leases import Cell, EndedLease, FreedRun
 from worker.freed import tell_of_deaths
+from worker.lost_spans import LostSpans
 from worker.relay.database import Database
 
 _SWEEP_SECONDS: Final = 5.0
@@ -50,8 +51,11 @@ class OutageGate:
 class Rescue:
     """Makes the runs of worker processes that are gone due again."""
 
-    def __init__(self, *, database: Database, lease: float, cell: Cell, interval: float, metrics: Metrics) -> None:
+    def __init__(
+        self, *, database: Database, lease: float, cell: Cell, interval: float, metrics: Metrics, spans: LostSpans
+    ) -> None:
         self._database = database
+        self._spans = spans
         self._cell = cell
         self._metrics = metrics
         self._gate = OutageGate(lease, interval=interval)
@@ -105,6 +109,7 @@ class Rescue:
         async with self._database.transaction() as connection:
             freed = await leases.free_runs(connection, lease_ids, died=True, cell=self._cell)
         tell_of_deaths(freed, self._metrics)
+        self._spans.note(lease_ids, freed)
         return freed
 
     def _tell(self, worker: str | None, freed: list[FreedRun]) -> None:

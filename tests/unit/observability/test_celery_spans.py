@@ -9,6 +9,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from observability.tracing import accept_span, context_from, traceparent_of
 from observability.tracing.celery_spans import instrument_celery, publishing
+from observability.tracing.message_ids import sent_span
 
 _TASK = "throughline.process"
 _PUBLISH = f"apply_async/{_TASK}"
@@ -42,6 +43,7 @@ def test_a_message_is_a_child_of_the_event_it_was_sent_for_and_is_there_once(
     assert (publish.name, publish.kind) == (_PUBLISH, SpanKind.PRODUCER)
     assert publish.parent is not None
     assert publish.parent.span_id == accept.context.span_id
+    assert publish.context.span_id == int(sent_span("m1"), 16)
     assert "r1" not in publish.to_json()
 
 

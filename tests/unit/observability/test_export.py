@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from events import ConfigurationError
 from observability.logs import configure_logging
 from observability.metrics import Metrics
-from observability.tracing import Tracing, accept_span, configure_tracing, context_from, node_span
+from observability.tracing import Tracing, accept_span, configure_tracing, context_from, export, node_span
 from settings import LogSettings, TelemetrySettings
 from tests.support.otlp import OtlpReceiver, is_connected, otlp_receiver
 
@@ -153,6 +153,30 @@ def test_a_silent_collector_holds_up_neither_work_nor_flush_nor_shutdown(silent_
     process.tracing.shutdown()
     assert time.monotonic() - began < 2
     assert sum(process.dropped(reason) or 0 for reason in ("export_failed", "shutdown")) >= 10
+
+
+@pytest.mark.parametrize("kind", ["ours", "somebody's"])
+def test_the_queue_is_bounded_in_bytes_too(silent_endpoint: str, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(export.SpanQueue.__init__, "__kwdefaults__", {"most_bytes": 100_000})
+    process = Process(silent_endpoint, timeout=0.5)
+    for _ in range(200):
+        with node_span("n", pipeline="p", run_id="r", attempt=1) as span:
+            if kind == "ours":
+                span.set_attribute("text", "x" * 10_000)
+            else:
+                span.add_event("said", {"text": "x" * 10_000})
+    process.tracing.shutdown()
+    assert process.dropped("queue_full") == pytest.approx(200 - 9, abs=2)
+
+
+def test_spans_end_while_an_export_is_under_way(silent_endpoint: str) -> None:
+    process = Process(silent_endpoint, timeout=2.0, queue_size=100_000)
+    process.make_spans(1)
+    assert not process.tracing.force_flush(0.1)
+    began = time.monotonic()
+    process.make_spans(2000)
+    assert time.monotonic() - began < 1
+    process.tracing.shutdown()
 
 
 def test_a_collector_that_comes_back_gets_the_spans_and_the_log_says_so(receiver: OtlpReceiver) -> None:

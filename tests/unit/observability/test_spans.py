@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from events import ErrorInfo
 from observability import attributes
 from observability.tracing import (
+    Made,
     RunIds,
     accept_span,
     configure_tracing,
@@ -180,13 +181,15 @@ def test_a_run_takes_the_span_id_that_was_stored_and_the_next_span_does_not(span
 
 def test_the_span_of_a_lost_try_is_made_afterwards_where_its_nodes_look_for_it(spans: InMemorySpanExporter) -> None:
     stored = new_span_id()
-    emit_run_span(_RUN, context=context_from(_SAMPLED), span_id=stored, times=(1_000, 5_000), outcome="lost", links=())
+    made = Made(span_id=stored, began=1_000, ended=5_000, process="w#1", outcome="lost")
+    emit_run_span(_RUN, made, context=context_from(_SAMPLED))
     ended = _only(spans)
     assert format(ended.context.span_id, "016x") == stored
     assert format(ended.context.trace_id, "032x") in _SAMPLED
     assert (ended.start_time, ended.end_time) == (1_000, 5_000)
     assert ended.status.status_code is StatusCode.ERROR
     assert _attributes(ended)[attributes.OUTCOME] == "lost"
+    assert (_attributes(ended)[attributes.RECOVERED], _attributes(ended)[attributes.WORKER]) == (True, "w#1")
 
 
 @pytest.mark.parametrize(("traceparent", "ratio", "kept"), [(_SAMPLED, 0.0, 1), (_UNSAMPLED, 1.0, 0), (None, 0.0, 0)])

@@ -1,0 +1,116 @@
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from events import AttemptOutcome, FailureKind, NodeStatus, QueueReason, RunStatus
+from storage import outcomes
+from storage.dead_attempts import dead_attempts, ended_lately
+from storage.engine import transaction
+from storage.outcomes import Finish, NodeWrite
+from storage.records import NodeResult
+from tests.support.relaying import TENANT, World
+
+TRACEPARENT = f"00-{'ab' * 16}-{'cd' * 8}-01"
+
+
+@pytest.fixture
+async def world(database_url: str, redis_url: str) -> AsyncIterator[World]:
+    async with World(database_url=database_url, redis_url=redis_url) as world:
+        yield world
+
+
+async def finish(world: World, run_id: UUID, outcome: AttemptOutcome, *nodes: NodeWrite, attempt: int = 1) -> None:
+    retried = outcome is AttemptOutcome.RETRIED
+    ending = Finish(
+        tenant=TENANT,
+        run_id=run_id,
+        attempt=attempt,
+        status=RunStatus.QUEUED if retried else RunStatus(outcome.value),
+        outcome=outcome,
+        reason=QueueReason.RETRY if retried else None,
+        kind=FailureKind.PERMANENT if outcome is AttemptOutcome.FAILED else None,
+        error='{"type": "ValueError", "message": "no"}' if retried else None,
+        nodes=nodes,
+    )
+    async with transaction(world.engine) as connection:
+        assert await outcomes.finish_runs(connection, [ending])
+
+
+async def lately(world: World, lease_id: UUID, *, reach: float = 5.0, most: int = 100) -> list[tuple[UUID, int]]:
+    async with world.engine.connect() as connection:
+        found = await ended_lately(connection, [lease_id], reach=reach, most=most)
+    return [(run_id, attempt) for _, run_id, attempt in found]
+
+
+async def test_what_a_dead_process_ended_lately_is_found_wherever_its_run_is_now(world: World) -> None:
+    dead, other = await world.lease(seconds=60), await world.lease(seconds=60)
+    runs = await world.store(8)
+    succeeded, failed, cancelled, waiting, running, ended, before, others = runs
+    await world.claim(dead, runs[:7])
+    await world.claim(other, [others])
+    for run_id in (succeeded, before):
+        await finish(world, run_id, AttemptOutcome.SUCCEEDED)
+    await finish(world, others, AttemptOutcome.SUCCEEDED)
+    await finish(world, failed, AttemptOutcome.FAILED)
+    await finish(world, cancelled, AttemptOutcome.CANCELLED)
+    for run_id in (waiting, running, ended):
+        await finish(world, run_id, AttemptOutcome.RETRIED)
+    assert len(await world.claim(other, [running, ended])) == 2
+    await finish(world, ended, AttemptOutcome.SUCCEEDED, attempt=2)
+    for table in ("runs", "attempts"):
+        async with transaction(world.engine) as connection:
+            await connection.execute(
+                text(f"UPDATE {table} SET finished_at = now() - interval '60 s' WHERE run_id = :id"),
+                {"id": before},
+            )
+
+    expected = {(run_id, 1) for run_id in (succeeded, failed, cancelled, waiting, running, ended)}
+    assert set(await lately(world, dead)) == expected
+    assert {run_id for run_id, _ in await lately(world, dead, reach=120.0)} == {key[0] for key in expected} | {before}
+    assert await lately(world, dead, most=2) == (await lately(world, dead))[:2]
+
+
+async def test_an_attempt_is_read_with_its_committed_nodes_and_the_span_before_it(world: World) -> None:
+    (run_id,) = await world.store(traceparent=TRACEPARENT, pipeline="p")
+    lease = await world.lease(seconds=60)
+    await world.claim(lease, [run_id])
+    await finish(world, run_id, AttemptOutcome.RETRIED, node(run_id, 1, "first"))
+    await world.claim(lease, [run_id])
+    await finish(
+        world,
+        run_id,
+        AttemptOutcome.SUCCEEDED,
+        node(run_id, 2, "last"),
+        node(run_id, 2, "other", span=False),
+        attempt=2,
+    )
+
+    async with world.engine.connect() as connection:
+        keys = [(TENANT, run_id, number) for number in (1, 2, 3)]
+        first, second = sorted(await dead_attempts(connection, keys), key=lambda found: found.attempt)
+    assert (first.outcome, first.error) == (AttemptOutcome.RETRIED, {"type": "ValueError", "message": "no"})
+    assert [found.node for found in first.nodes] == ["first"]
+    assert [found.node for found in second.nodes] == ["last"]
+    assert (first.previous_span_id, second.previous_span_id) == (None, first.span_id)
+    assert {found.traceparent for found in (first, second)} == {TRACEPARENT}
+    assert {(found.worker, found.task_id, found.queue) for found in (first, second)} == {
+        ("worker:1", "task", "default")
+    }
+
+
+def node(run_id: UUID, attempt: int, name: str, *, span: bool = True) -> NodeWrite:
+    result = NodeResult(
+        node=name,
+        item=0,
+        attempt=attempt,
+        status=NodeStatus.SUCCEEDED if span else NodeStatus.SKIPPED,
+        output=None,
+        error=None,
+        started_at=datetime.now(UTC),
+        duration_seconds=0.5,
+        span_id="12" * 8 if span else None,
+    )
+    return NodeWrite(tenant=TENANT, run_id=run_id, attempt=attempt, result=result, output="1", error=None)
