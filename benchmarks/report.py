@@ -12,6 +12,7 @@ def show(console: Console, results: Results) -> None:
     _show_ratios(console, results)
     _show_figures(console, results)
     _show_costs(console, results)
+    _show_comparisons(console, results)
     for name, fact in results.facts.items():
         console.print(f"  {name}: {fact}", style="dim", markup=False)
     for complaint in results.complaints:
@@ -47,6 +48,18 @@ def _show_costs(console: Console, results: Results) -> None:
     for what, used in results.costs.items():
         cells = [f"{used[kind]:,.0f}" if kind in used else "" for kind in kinds]
         table.add_row(what, *cells, f"{sum(used.values()):,.0f}")
+    console.print(table)
+
+
+def _show_comparisons(console: Console, results: Results) -> None:
+    if not results.comparisons:
+        return
+    figures = list(dict.fromkeys(figure for ratios in results.comparisons.values() for figure in ratios))
+    table = Table(title="over what it is with the default, within this run", title_justify="left")
+    for column in ("setting", *figures):
+        table.add_column(column, justify="left" if column == "setting" else "right")
+    for what, ratios in results.comparisons.items():
+        table.add_row(what, *(_number(ratios[figure]) if figure in ratios else "" for figure in figures))
     console.print(table)
 
 
