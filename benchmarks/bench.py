@@ -16,7 +16,7 @@ from throughline.errors import StackError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """How long everything takes. ``rounds`` and ``turn``, in events, are those of the ways of handling telemetry."""
+    """How long everything takes. ``turn`` is how many events each way of handling telemetry has at a time."""
 
     name: str
     repetitions: int
@@ -27,11 +27,10 @@ class Form:
     references: bool = True
     waiting: int = 2000
     round_trips: int = 1000
-    rounds: int = 4
     turn: int = 6000
 
 
-QUICK = Form(name="quick", repetitions=1, seconds=3.0, drain=6_000, celery=4_000, idle=100, rounds=1, turn=3_000)
+QUICK = Form(name="quick", repetitions=1, seconds=3.0, drain=6_000, celery=4_000, idle=100, turn=3_000)
 FULL = Form(name="full", repetitions=3, seconds=6.0, drain=50_000, celery=12_000, idle=200)
 
 

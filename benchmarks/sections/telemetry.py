@@ -15,6 +15,7 @@ from benchmarks.telemetry_ways import SHARE, Way, start_ways
 
 _ALONE: Final = 20
 _WARM: Final = 2
+_FIRST: Final = 400
 _PATIENCE: Final = 60.0
 """Seconds: twice what it takes to give a full queue up, export by export."""
 
@@ -23,7 +24,8 @@ def telemetry(bench: Bench) -> None:
     """Ingest and drain with telemetry on, sampled and off, and with a collector slow or dead, in short turns."""
     with _refused_port() as port:
         ways = start_ways(bench.stack, dead_port=port)
-        for _ in range(bench.form.rounds):
+        _warm_up(bench, ways)
+        for _ in range(bench.form.repetitions):
             for way in ways:
                 _turn(bench, way)
         for way in reversed(ways):
@@ -37,6 +39,17 @@ def _refused_port() -> Iterator[int]:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         yield holder.getsockname()[1]
+
+
+def _warm_up(bench: Bench, ways: list[Way]) -> None:
+    """Let every process do its work once, and PostgreSQL meet every statement."""
+    stack = bench.stack
+    stack.start_relay(settings=ways[-1].settings)
+    for way in ways:
+        way.events += bench.send(bench.orders(count=_FIRST, type_=way.type, ports=way.ports)).accepted
+    bench.settle(timeout=60)
+    stack.stop("relay")
+    stack.database.forget_events()
 
 
 def _turn(bench: Bench, way: Way) -> None:
@@ -67,7 +80,7 @@ def _costing(bench: Bench, way: Way, what: str) -> Iterator[None]:
 
 def _note(bench: Bench, way: Way) -> None:
     for what, used in way.used.items():
-        bench.results.cost(f"{what}, {way.title}", used, events=bench.form.turn * bench.form.rounds)
+        bench.results.cost(f"{what}, {way.title}", used, events=bench.form.turn * bench.form.repetitions)
     bench.add(f"idle p50, {way.title}", quantile(sorted(way.alone), 0.5) * 1000, "ms")
 
 

@@ -32,7 +32,7 @@ def _turn(bench: Bench, setting: Setting, value: int) -> dict[str, float]:
     stack.start_relay(settings=own.get("relay"))
     stack.start_workers(settings=own.get("worker"))
     stack.hold_relay()
-    sent = bench.send(bench.orders(count=bench.form.drain // 2, batch=_BATCH, connections=_CONNECTIONS))
+    sent = bench.send(bench.orders(count=bench.form.drain // 3, batch=_BATCH, connections=_CONNECTIONS))
     stack.let_relay_go()
     bench.settle(timeout=60 + sent.accepted / 50)
     drained = speed(bench)
