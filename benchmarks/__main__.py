@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks.bench import FULL, QUICK, Bench, Form
 from benchmarks.report import show
 from benchmarks.results import Results, Verdict
-from benchmarks.sections import SECTIONS
+from benchmarks.sections import SECTIONS, usual
 from benchmarks.sections.plain import make_references
 from benchmarks.stack import BenchStack, Knobs
 from throughline.embedded import DataFolder
@@ -38,7 +38,7 @@ def bench(  # noqa: PLR0913 - a command has as many options as it has
     """Measure the whole system beside its references; ends with 1 when a figure is below its floor or worth nothing."""
     form = QUICK if quick else FULL
     form = replace(form, repetitions=repetitions or form.repetitions, references=references)
-    names = [name for name in only.split(",") if name] or list(SECTIONS)
+    names = [name for name in only.split(",") if name] or usual(quick=quick)
     if unknown := [name for name in names if name not in SECTIONS]:
         raise typer.BadParameter(f"no such section: {', '.join(unknown)}")
     knobs = Knobs(api_processes=api_processes, workers=workers, traces=traces)

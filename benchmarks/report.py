@@ -12,6 +12,7 @@ def show(console: Console, results: Results) -> None:
     _show_ratios(console, results)
     _show_figures(console, results)
     _show_costs(console, results)
+    _show_comparisons(console, results)
     for name, fact in results.facts.items():
         console.print(f"  {name}: {fact}", style="dim", markup=False)
     for complaint in results.complaints:
@@ -26,7 +27,7 @@ def _show_ratios(console: Console, results: Results) -> None:
         goal, style = one.goal, _STYLE[one.verdict]
         reached = f"[{style}]{_number(one.value)}[/{style}]"
         table.add_row(goal.title, f"{reached} {goal.unit}", _number(goal.aim), _number(goal.bound), one.verdict.value)
-    console.print(table)
+    _print(console, table)
 
 
 def _show_figures(console: Console, results: Results) -> None:
@@ -36,7 +37,7 @@ def _show_figures(console: Console, results: Results) -> None:
     for name, figure in results.figures.items():
         spread = f"{figure.spread:.0%}" if len(figure.values) > 1 else ""
         table.add_row(name, _number(figure.median), figure.unit, str(len(figure.values)), spread)
-    console.print(table)
+    _print(console, table)
 
 
 def _show_costs(console: Console, results: Results) -> None:
@@ -47,7 +48,22 @@ def _show_costs(console: Console, results: Results) -> None:
     for what, used in results.costs.items():
         cells = [f"{used[kind]:,.0f}" if kind in used else "" for kind in kinds]
         table.add_row(what, *cells, f"{sum(used.values()):,.0f}")
-    console.print(table)
+    _print(console, table)
+
+
+def _show_comparisons(console: Console, results: Results) -> None:
+    figures = list(dict.fromkeys(figure for ratios in results.comparisons.values() for figure in ratios))
+    table = Table(title="over what it is with the default, within this run", title_justify="left")
+    for column in ("setting", *figures):
+        table.add_column(column, justify="left" if column == "setting" else "right")
+    for what, ratios in results.comparisons.items():
+        table.add_row(what, *(_number(ratios[figure]) if figure in ratios else "" for figure in figures))
+    _print(console, table)
+
+
+def _print(console: Console, table: Table) -> None:
+    if table.row_count:
+        console.print(table)
 
 
 def _number(value: float) -> str:

@@ -43,6 +43,13 @@ class Goal:
     unit: str = "x"
 
 
+def _ratios(way: str, *, over: str, aim: float, bound: float) -> Iterator[Goal]:
+    for what in ("ingest", "drain"):
+        yield Goal(
+            title=f"{what}: {way} / {over}", figure=f"{what}, {way}", over=f"{what}, {over}", aim=aim, bound=bound
+        )
+
+
 GOALS = (
     Goal(title="sustained / plain design", figure="sustained", over="plain sustained", aim=10, bound=5),
     Goal(title="single-POST ingest at 32 / plain design", figure="ingest 32", over="plain ingest 32", aim=14, bound=9),
@@ -91,6 +98,21 @@ GOALS = (
         aim=0.95,
         bound=0.85,
     ),
+    *_ratios("traces on", over="traces off", aim=0.75, bound=0.6),
+    *_ratios("traces 10 %", over="traces off", aim=0.9, bound=0.6),
+    *_ratios("collector dead", over="traces on", aim=0.9, bound=0.8),
+    *_ratios("collector slow", over="traces on", aim=0.9, bound=0.8),
+    *(
+        Goal(
+            title=f"idle p50: {way} / traces on",
+            figure=f"idle p50, {way}",
+            over="idle p50, traces on",
+            aim=1.1,
+            bound=1.5,
+            better=Better.LESS,
+        )
+        for way in ("collector dead", "collector slow")
+    ),
 )
 """What the project set out to reach."""
 
@@ -129,6 +151,7 @@ class Results:
         self.complaints: list[str] = []
         self.units: dict[str, dict[str, list[float]]] = {}
         self.processes: dict[str, dict[str, float]] = {}
+        self.comparisons: dict[str, dict[str, float]] = {}
 
     def add(self, name: str, value: float, unit: str) -> None:
         """Note one value of a figure."""
@@ -141,6 +164,10 @@ class Results:
             kind = name.rstrip("-0123456789")
             kinds[kind] = kinds.get(kind, 0.0) + seconds / events * 1e6
         self.costs[what] = kinds
+
+    def compare(self, what: str, ratios: dict[str, float]) -> None:
+        """Note how something tried stands to what is usual, figure by figure."""
+        self.comparisons[what] = ratios
 
     def complain(self, text: str) -> None:
         """Note what makes the run worthless."""
@@ -167,6 +194,7 @@ class Results:
             "cpu_us_per_event": self.costs,
             "units": self.units,
             "processes": self.processes,
+            "comparisons": self.comparisons,
             "facts": self.facts,
             "complaints": self.complaints,
         }

@@ -1,5 +1,6 @@
 """A collector, as a process of its own: takes OTLP/HTTP, keeps the bodies as they come, and reads them when asked.
 
+Arguments: the port, and how many seconds after a request with spans its answer goes out.
 ``POST /v1/traces`` takes spans; ``GET /spans`` tells what has come (``Counts``); ``POST /reset`` forgets it.
 """
 
@@ -9,12 +10,14 @@ import json
 import sys
 import zlib
 from collections import Counter, defaultdict
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import uvloop
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from benchmarks.http_wire import Message, read_message
+
+_SPANS: Final = b"POST /v1/traces"
 
 
 class Spans:
@@ -69,10 +72,11 @@ def _decoded(encoding: bytes, body: bytes) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """One connection; bodies of any size."""
+    """One connection; bodies of any size. Spans are answered after ``delay`` seconds."""
 
-    def __init__(self, spans: Spans) -> None:
+    def __init__(self, spans: Spans, delay: float) -> None:
         self._spans = spans
+        self._delay = delay
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
 
@@ -86,11 +90,16 @@ class Connection(asyncio.Protocol):
         while (message := read_message(bytes(self._buffer))) is not None and self._transport is not None:
             self._buffer = bytearray(message.rest)
             said = self._answer(message)
+            delay = self._delay if message.head.startswith(_SPANS) else 0.0
+            asyncio.get_running_loop().call_later(delay, self._say, said)
+
+    def _say(self, said: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(said) + said)
 
     def _answer(self, message: Message) -> bytes:
         line, _, headers = message.head.partition(b"\r\n")
-        if line.startswith(b"POST /v1/traces"):
+        if line.startswith(_SPANS):
             self._spans.take(_encoding(headers), message.body)
             return b""
         if line.startswith(b"POST /reset"):
@@ -107,11 +116,11 @@ def _encoding(headers: bytes) -> bytes:
     return b""
 
 
-async def _main(port: int) -> None:
+async def _main(port: int, delay: float) -> None:
     spans = Spans()
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(spans), "127.0.0.1", port)
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(spans, delay), "127.0.0.1", port)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(_main(int(sys.argv[1])))
+    uvloop.run(_main(int(sys.argv[1]), float(sys.argv[2])))

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -55,6 +56,7 @@ class BenchStack:
         self.services: dict[str, ProcessService] = {}
         self.api_ports: tuple[int, ...] = ()
         self.database_url = ""
+        self._metrics_ports: dict[str, int] = {}
         self._database: Database | None = None
         self._sink_port = 0
 
@@ -67,8 +69,7 @@ class BenchStack:
         """
         supervisor.start(self.postgres, self.redis)
         self.use(self.postgres.url)
-        self._sink_port = free_port()
-        self._launch(self._python("sink", "benchmarks.sink", str(self._sink_port), port=self._sink_port))
+        self._sink_port = self.start_sink("sink")
 
     def use(self, url: str) -> None:
         """Bring the schema of this database up; processes that start from now on use it."""
@@ -100,27 +101,23 @@ class BenchStack:
         """The references' database."""
         return self.postgres.url_of(REFERENCES)
 
-    def start_api(self, ways: Ways | None = None) -> None:
-        """Start the API processes, each on a port of its own."""
-        ports = tuple(free_port() for _ in range(self.knobs.api_processes))
-        self.api_ports = ports
-        self._launch(
-            *(
-                self._throughline(
-                    f"api-{number}",
-                    f"http://127.0.0.1:{port}/health/ready",
-                    ways,
-                    THROUGHLINE_API_PORT=str(port),
-                )
-                for number, port in enumerate(ports, start=1)
-            )
-        )
+    def start_sink(self, name: str, *, delay: float = 0.0) -> int:
+        """Start a collector that answers after ``delay`` seconds; return its port."""
+        port = free_port()
+        self._launch(self._python(name, "benchmarks.sink", str(port), str(delay), port=port))
+        return port
+
+    def start_api(
+        self, ways: Ways | None = None, *, name: str = "api", settings: Mapping[str, str] | None = None
+    ) -> None:
+        """Start the API processes, each on a port of its own; ``settings`` are further variables."""
+        names = [f"{name}-{number}" for number in range(1, self.knobs.api_processes + 1)]
+        self._launch(*(self._throughline(one, "THROUGHLINE_API_PORT", ways, settings) for one in names))
+        self.api_ports = tuple(self._metrics_ports[one] for one in names)
 
     def start_relay(self, ways: Ways | None = None, *, settings: Mapping[str, str] | None = None) -> None:
         """Start one relay; ``settings`` are further variables."""
-        port = free_port()
-        variables = {"THROUGHLINE_RELAY_METRICS_PORT": str(port), **(settings or {})}
-        self._launch(self._throughline("relay", f"http://127.0.0.1:{port}/metrics", ways, **variables))
+        self._launch(self._throughline("relay", "THROUGHLINE_RELAY_METRICS_PORT", ways, settings))
 
     def hold_relay(self) -> None:
         """Keep the relay, which is up, from doing anything, so that a backlog can be made."""
@@ -131,17 +128,25 @@ class BenchStack:
         self.services["relay"].send(signal.SIGCONT)
 
     def start_workers(
-        self, ways: Ways | None = None, *, count: int | None = None, settings: Mapping[str, str] | None = None
+        self,
+        ways: Ways | None = None,
+        *,
+        name: str = "worker",
+        count: int | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         """Start worker processes of the threads pool; ``settings`` are further variables."""
-        services = []
-        for number in range(1, (count or self.knobs.workers) + 1):
-            port = free_port()
-            variables = {"THROUGHLINE_WORKER_METRICS_PORT": str(port), **(settings or {})}
-            services.append(
-                self._throughline(f"worker-{number}", f"http://127.0.0.1:{port}/metrics", ways, **variables)
-            )
-        self._launch(*services)
+        names = [f"{name}-{number}" for number in range(1, (count or self.knobs.workers) + 1)]
+        self._launch(*(self._throughline(one, "THROUGHLINE_WORKER_METRICS_PORT", ways, settings) for one in names))
+
+    def metrics(self, name: str) -> str:
+        """Return what a process tells at ``/metrics``, as text."""
+        connection = HTTPConnection("127.0.0.1", self._metrics_ports[name], timeout=10)
+        try:
+            connection.request("GET", "/metrics")
+            return connection.getresponse().read().decode()
+        finally:
+            connection.close()
 
     def start_reference_api(self, name: str) -> int:
         """Serve ``plain`` or ``bare``; return its port."""
@@ -234,9 +239,15 @@ class BenchStack:
         credentials = parts.netloc.rpartition("@")[0]
         return parts._replace(netloc=f"{credentials}@127.0.0.1:{port}").geturl()
 
-    def _throughline(self, name: str, ready: str, ways: Ways | None, **variables: str) -> ProcessService:
-        argv = [sys.executable, "-m", "throughline", name.partition("-")[0]]
-        return self._service(name, argv, self.settings_environment(ways) | variables, ready=ready)
+    def _throughline(
+        self, name: str, port_variable: str, ways: Ways | None, settings: Mapping[str, str] | None
+    ) -> ProcessService:
+        port, kind = free_port(), name.partition("-")[0]
+        self._metrics_ports[name] = port
+        env = self.settings_environment(ways) | {port_variable: str(port), **(settings or {})}
+        page = "health/ready" if kind == "api" else "metrics"
+        argv = [sys.executable, "-m", "throughline", kind]
+        return self._service(name, argv, env, ready=f"http://127.0.0.1:{port}/{page}")
 
     def _python(
         self, name: str, module: str, *arguments: str, port: int | None = None, ready: str | None = None

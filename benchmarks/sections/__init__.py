@@ -6,6 +6,8 @@ from benchmarks.sections.idle import idle
 from benchmarks.sections.ingest import ingest
 from benchmarks.sections.round_trips import round_trips
 from benchmarks.sections.sustained import sustained
+from benchmarks.sections.telemetry import telemetry
+from benchmarks.sections.tuning import tuning
 from benchmarks.sections.units import units
 from benchmarks.sections.waiting import waiting
 
@@ -18,6 +20,17 @@ SECTIONS = {
     "waiting": waiting,
     "round-trips": round_trips,
     "units": units,
+    "telemetry": telemetry,
+    "tuning": tuning,
 }
+_NOT_QUICK = frozenset({"telemetry"})
+_ON_DEMAND = frozenset({"tuning"})
 
-__all__ = ["SECTIONS"]
+
+def usual(*, quick: bool) -> list[str]:
+    """Return the sections that run when none is named."""
+    left_out = _ON_DEMAND | _NOT_QUICK if quick else _ON_DEMAND
+    return [name for name in SECTIONS if name not in left_out]
+
+
+__all__ = ["SECTIONS", "usual"]

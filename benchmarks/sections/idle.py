@@ -45,9 +45,11 @@ REAL_DONE = "SELECT count(*) FROM runs WHERE status = 'succeeded' AND event_id =
 PLAIN_DONE = "SELECT count(*) FROM plain_events WHERE finished_at IS NOT NULL AND id = %(event)s"
 
 
-def one_by_one(bench: Bench, port: int, database: Database, count: int, *, look: str, warm: int) -> list[float]:
+def one_by_one(  # noqa: PLR0913 - all that varies is keyword-only
+    bench: Bench, port: int, database: Database, count: int, *, look: str, warm: int, type_: str = "bench.three"
+) -> list[float]:
     """Return the seconds from the begin of the POST until the event is seen done, after ``warm`` that don't count."""
-    before, after = event_parts("bench.three", source=bench.orders().source)
+    before, after = event_parts(type_, source=bench.orders().source)
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     taken = []
     for number in range(count + warm):

@@ -3,18 +3,25 @@
 import asyncio
 import json
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from benchmarks.loadgen import Orders, Sent
+from benchmarks.sink_client import SinkClient
 from throughline.embedded import free_port
 from throughline.supervision import port_open
 
 ROOT = Path(__file__).parents[2]
+SPAN = ExportTraceServiceRequest(
+    resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=[Span(trace_id=b"t" * 16, name="accept")])])]
+).SerializeToString()
 
 
 @asynccontextmanager
@@ -70,3 +77,15 @@ async def test_a_delayed_round_trip_takes_that_much_longer() -> None:
         sent = await send(orders)
     assert sent.accepted == 20
     assert sent.p50 >= 0.02
+
+
+async def test_a_slow_collector_has_the_spans_long_before_it_says_so() -> None:
+    async with listening("benchmarks.sink", "0.5") as port:
+        began = time.monotonic()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /v1/traces HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % len(SPAN) + SPAN)
+        counts = await asyncio.to_thread(SinkClient(port).await_names, {"accept": 1})
+        assert counts.spans == 1
+        assert (await reader.readline()).split()[1] == b"200"
+        assert time.monotonic() - began >= 0.5
+        writer.close()
