@@ -23,7 +23,7 @@ _LONGEST = 24 * 3600
 
 def log_level(
     level: Annotated[
-        str | None, typer.Argument(metavar="[LEVEL]", help="DEBUG, INFO, WARNING or ERROR; without one, it shows.")
+        str | None, typer.Argument(metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR; without one, it shows.")
     ] = None,
     *,
     service: Annotated[
