@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 from api.deadlines import Deadlines
 from api.pace import TICK, Pace
 from api.pending import GivenUp, NotStored, Pending, Result, Row, Unstorable, begin_commit, own_result, told_of
-from observability.logs import get_logger, limit_rate
+from observability.logs import get_logger, hears_debug, limit_rate
 from observability.metrics import Metrics
 from settings import ApiSettings
 from storage.batching import Batcher, Overloaded
@@ -21,6 +21,7 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 _log = get_logger(__name__)
+_hears_debug = hears_debug(__name__)
 
 _ROW_BYTES = 512
 """What a row's attributes count for beside its data, in a flush's bytes."""
@@ -192,6 +193,9 @@ class GroupCommit:
         self._metrics.ingest_flush_duration.labels().observe(loop.time() - began)
         if any(isinstance(result, StoredEvent) and result.created and result.runs for result in results):
             self._on_created()
+        if _hears_debug():
+            took = round(loop.time() - began, 6)
+            _log.debug("events stored together", events=len(rows), requests=len(batch), duration=took)
         each = iter(results)
         return [list(islice(each, len(pending.events))) for pending in batch]
 

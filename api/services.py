@@ -14,6 +14,7 @@ from api.intake import Intake
 from api.measuring import Requests
 from api.notifier import Notifier
 from api.presenting import Presenter
+from observability.level_watch import AskedLevel, LevelWatch, Service
 from observability.metrics import Metrics
 from pipelines import PipelineRegistry
 from settings import DatabaseSettings, Settings
@@ -21,6 +22,7 @@ from storage.bounded import Connection, bounded_transaction
 from storage.driver_pool import DriverPool
 from storage.engine import create_engine
 from storage.ingest import store_events
+from storage.log_levels import asked_level
 from storage.records import NewEvent, StoredEvent
 from storage.wake import NOTIFY
 
@@ -44,10 +46,12 @@ class Services:
         database = _impatient(settings.database, self._timeout)
         self._ingest = DriverPool(database, application="api-ingest")
         self._read = create_engine(database, application="api-read")
+        self._looking = self._read.execution_options(isolation_level="AUTOCOMMIT")
         self._wake = DriverPool(database, application="api-wake")
         self.notifier = Notifier(self._notify)
         self.commits = GroupCommit(self._store, settings.api, metrics=metrics, on_created=self.notifier.wake)
         acceptor = Acceptor(registry, self.commits, metrics=metrics)
+        self._levels = LevelWatch(settings.log.level, read=self._asked_level)
         self.intake = Intake(acceptor, self.commits, presenter=self.presenter, settings=settings.api)
 
     def reading(self, *, within: float | None = None) -> AbstractAsyncContextManager[Connection]:
@@ -65,16 +69,18 @@ class Services:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the flushers and the notifier; in the end store what waits and close every connection."""
+        """Run what goes on beside requests; in the end store what waits and close every connection."""
         self.commits.start()
         warming = asyncio.create_task(self._ingest.warm(self.settings.api.flushers), name="warm")
         self.notifier.start()
+        levels = asyncio.create_task(self._levels.follow(), name="log-level")
         try:
             yield
         finally:
             await self.commits.close()
             warming.cancel()
-            await asyncio.wait({warming})
+            levels.cancel()
+            await asyncio.wait({warming, levels})
             await self.notifier.close()
             await self._ingest.close()
             await self._wake.close()
@@ -85,6 +91,10 @@ class Services:
     ) -> list[StoredEvent]:
         async with self._ingest.transaction(within=within, before_commit=before_commit) as connection:
             return await store_events(connection, events)
+
+    async def _asked_level(self) -> AskedLevel | None:
+        async with bounded_transaction(self._looking, within=self._timeout) as connection:
+            return await asked_level(connection, Service.API)
 
     async def _notify(self) -> None:
         await self._wake.execute(NOTIFY, within=self._timeout)

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
@@ -21,24 +21,10 @@ import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from observability.redaction import clean
+from observability.levels import set_level
+from observability.redaction import clean, without_hidden
+from observability.secret_names import HIDDEN
 from settings import LogSettings
-
-_NOISY: Final[dict[str, int]] = {
-    "asyncio": logging.WARNING,
-    "kombu": logging.WARNING,
-    "amqp": logging.WARNING,
-    "celery.app.trace": logging.WARNING,
-    "celery.worker.strategy": logging.WARNING,
-    "celery.bootsteps": logging.INFO,
-    "tornado.access": logging.WARNING,
-    "urllib3": logging.INFO,
-    "httpcore": logging.INFO,
-    "httpx": logging.WARNING,
-    "alembic.runtime.plugins": logging.WARNING,
-    "opentelemetry.instrumentation.celery": logging.WARNING,
-}
-"""The lowest level of loggers that say much about little. At DEBUG nobody asked for less: they say it all."""
 
 _FIRST: Final = ("timestamp", "level", "event", "logger", "service", "pid", "trace_id", "span_id")
 
@@ -46,6 +32,12 @@ _FIRST: Final = ("timestamp", "level", "event", "logger", "service", "pid", "tra
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """Return a logger whose lines go through the pipeline: ``log.info("run claimed", runs=3)``."""
     return structlog.stdlib.get_logger(name)
+
+
+def hears_debug(name: str) -> Callable[[], bool]:
+    """Return what says whether DEBUG lines of this logger are written: asking costs less than a line that is not."""
+    logger = logging.getLogger(name)
+    return lambda: logger.isEnabledFor(logging.DEBUG)
 
 
 _bound: Final[ContextVar[Mapping[str, object]]] = ContextVar("throughline_log_ids", default=MappingProxyType({}))
@@ -74,8 +66,9 @@ def bound_ids() -> Mapping[str, object]:
 def tell(logger: str, event: str, fields: Mapping[str, object]) -> None:
     """Write a line of level INFO on the short way, for lines of which there are thousands a second.
 
-    ``fields`` are ids, names and numbers of ours, as JSON has them: they are not searched for secrets. The line looks
-    like any other, ``bind``'s ids and the trace's included; those of one turn of an event loop are written together.
+    ``fields`` are ids, names and numbers of ours, as JSON has them: they are not searched for secrets, though names
+    that the settings hide are minded. The line looks like any other, ``bind``'s ids and the trace's included; those of
+    one turn of an event loop are written together.
     """
     tell_all(logger, [(event, fields)])
 
@@ -96,7 +89,7 @@ def tell_all(logger: str, lines: Sequence[tuple[str, Mapping[str, object]]]) -> 
         head = heads.get(event)
         if head is None:
             head = heads[event] = orjson.dumps(_head(source, event, handler.quick, without=fields))[:-1]
-        tail = orjson.dumps(fields)
+        tail = orjson.dumps(without_hidden(fields))
         written.append(b"%b,%b" % (head, tail[1:]) if fields else head + b"}")
     handler.put(b"\n".join(written).decode())
 
@@ -112,15 +105,19 @@ def _head(source: logging.Logger, event: str, service: str, *, without: Containe
     }
     if "trace_id" not in without:
         _add_trace(source, "info", line)
-    return line | {name: value for name, value in _bound.get().items() if name not in without}
+    return {**line, **without_hidden({name: value for name, value in _bound.get().items() if name not in without})}
 
 
 def configure_logging(settings: LogSettings, *, service: str, stream: TextIO | None = None) -> None:
-    """Send every line to ``stream`` (standard error), as JSON or, at a terminal, to be read. Can be called again."""
+    """Send every line to ``stream`` (standard error), as JSON or, at a terminal, to be read. Can be called again.
+
+    What the settings hide is hidden in the process's spans and stored errors, too.
+    """
     output = stream or sys.stderr
     readable = settings.format == "console" or (settings.format == "auto" and output.isatty())
     handler = _Handler(output, quick=None if readable else service)
     handler.setFormatter(_formatter(service, readable=readable, colors=output.isatty()))
+    HIDDEN.set(settings.redact)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     logging.captureWarnings(capture=True)
@@ -131,14 +128,6 @@ def configure_logging(settings: LogSettings, *, service: str, stream: TextIO | N
         cache_logger_on_first_use=True,
     )
     set_level(settings.level)
-
-
-def set_level(level: str) -> None:
-    """Change the lowest level that is written, at once and for every logger."""
-    number = logging.getLevelNamesMapping()[level]
-    logging.getLogger().setLevel(number)
-    for name, quiet in _NOISY.items():
-        logging.getLogger(name).setLevel(logging.NOTSET if number <= logging.DEBUG else max(quiet, number))
 
 
 def limit_rate(*loggers: str, seconds: float = 60.0) -> None:

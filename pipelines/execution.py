@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 from events import Cancelled, Failed, FailureKind, NodeStatus, Outcome, Succeeded
-from observability.logs import bind
+from observability.logs import bind, get_logger, hears_debug
 from observability.metrics import Metrics, NodeOutcome, null_metrics
 from observability.tracing import node_span, set_outcome
 from pipelines.call import Ended, call
@@ -17,6 +17,9 @@ from pipelines.output import Output
 from pipelines.pipeline import Pipeline
 from pipelines.schema import SchemaT
 from pipelines.steps import Step
+
+_log = get_logger(__name__)
+_hears_debug = hears_debug(__name__)
 
 
 async def execute(
@@ -99,6 +102,8 @@ class _Walk:
             status = NodeStatus.FAILED if error else NodeStatus.SUCCEEDED
             set_outcome(current, status, error)
             self._observe(step, NodeOutcome(status.value), began)
+            if _hears_debug():
+                _log.debug("node ended", status=status.value, duration=round(time.monotonic() - began, 6))
             span_id = current.get_span_context().span_id
         record = NodeRecord(
             node=step.name,

@@ -1,7 +1,8 @@
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -16,7 +17,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from settings.names import hidden_names
+
 Port = Annotated[int, Field(ge=0, le=65535)]
+LogLevel: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 _TRUTH = TypeAdapter(bool)
 
@@ -284,9 +288,16 @@ class TelemetrySettings(Group):
 class LogSettings(Group):
     """Logs."""
 
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Lowest level written.")
+    level: LogLevel = Field(
+        default="INFO", description="Lowest level written; `throughline log-level` changes it for a while."
+    )
     format: Literal["auto", "json", "console"] = Field(
         default="auto", description="auto: readable at a terminal, JSON elsewhere."
+    )
+    redact: Annotated[Names, AfterValidator(hidden_names)] = Field(
+        default=(),
+        description="Names whose values are hidden in log lines, span messages and stored errors, beside those of "
+        'passwords and the like, as a JSON list: ["customer_email", "address.street"].',
     )
 
 

@@ -1,6 +1,7 @@
 """The tables. ``tenant`` leads every key; statuses are text held to their words by a check."""
 
-from enum import StrEnum
+from collections.abc import Iterable
+from typing import get_args
 
 from sqlalchemy import (
     BigInteger,
@@ -35,6 +36,7 @@ from events import (
     QueueReason,
     RunStatus,
 )
+from settings import LogLevel
 
 metadata = MetaData(
     naming_convention={
@@ -46,8 +48,8 @@ metadata = MetaData(
 )
 
 
-def _one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
-    listed = ", ".join(f"'{word.value}'" for word in words)
+def _one_of(column: str, words: Iterable[str]) -> CheckConstraint:
+    listed = ", ".join(f"'{word}'" for word in words)
     return CheckConstraint(f"{column} IN ({listed})", name=column)
 
 
@@ -218,3 +220,16 @@ run_deltas = Table(
 )
 """What each transaction did to the number of runs: how many it made, ended and removed. The sum of all rows is the
 account; they are folded together now and then."""
+
+log_levels = Table(
+    "log_levels",
+    metadata,
+    _tenant(),
+    Column("service", Text, nullable=False),
+    Column("level", Text, nullable=False),
+    Column("until", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("tenant", "service"),
+    _one_of("level", get_args(LogLevel)),
+)
+"""The level that somebody asked the processes of a service to log from, and until when. ``tenant`` is the one that
+operates them."""

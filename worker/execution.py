@@ -8,7 +8,7 @@ from opentelemetry.trace import Link, Span, SpanContext, get_current_span
 
 from events import Cancelled, ErrorInfo, Failed, FailureKind, Outcome, QueueReason, Retry, RunStatus
 from observability import attributes as key
-from observability.logs import bind, get_logger, tell
+from observability.logs import bind, get_logger, hears_debug, tell
 from observability.metrics import Metrics, RunOutcome
 from observability.tracing import LinkReason, RunIds, context_of, links_to, run_span, set_outcome, span_context_of
 from pipelines import Pipeline, execute
@@ -21,6 +21,7 @@ from worker.outcomes import UNKNOWN_PIPELINE_DELAY, error_of, finish_of, given_b
 from worker.writes import StaleAttempt, ValueRefused, Writes
 
 _log = get_logger(__name__)
+_hears_debug = hears_debug(__name__)
 
 
 class Execution:
@@ -44,6 +45,8 @@ class Execution:
         self._metrics.run_queue_wait.labels(pipeline=run.pipeline).observe(run.queue_wait)
         self._objectives.claimed(pipeline, waited=run.queue_wait)
         with _span(claimed, message) as span, _bound(claimed):
+            if _hears_debug():
+                _log.debug("run begins", queue=message.queue, waited=round(run.queue_wait, 6), task_id=message.task_id)
             try:
                 if run.pipeline_version > pipeline.version:
                     await self._defer(claimed, pipeline)

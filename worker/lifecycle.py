@@ -8,6 +8,8 @@ from celery.bootsteps import StartStopStep
 from celery.platforms import EX_FAILURE, EX_OK
 from celery.worker import state
 
+from observability.level_watch import LevelInForce
+from observability.levels import set_level
 from observability.logs import configure_logging, get_logger
 from pipelines import PipelineRegistry
 from settings import Settings
@@ -15,11 +17,13 @@ from worker.backstop import Backstop
 from worker.children import STOP_CHILD, Children
 from worker.identity import Boot
 from worker.process import RunsProcess, child_metrics_port, start_child
+from worker.shared_level import SharedLevel
 
 _STOP_SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGQUIT")
 _PATIENCE: Final = 2
 _LIMIT: Final = 1.5
 _PREFORK_LIMIT: Final = 3.0
+_LEVEL_SECONDS: Final = 1.0
 
 _log = get_logger(__name__)
 
@@ -40,6 +44,7 @@ class Lifecycle:
         self._backstop: Backstop | None = None
         self._registry: PipelineRegistry | None = None
         self._boot = Boot("")
+        self._level = SharedLevel()
         self._signals = 0
         self._ended = False
 
@@ -66,6 +71,7 @@ class Lifecycle:
         """Start what the main process has to run, once Celery's pool is there."""
         if self._prefork:
             self._children = Children(worker)
+            self._follow_children(worker.timer)
         else:
             self._process = self._new_process()
             self._process.start(seat=self._boot.seat, metrics_port=self._settings.worker.metrics_port)
@@ -79,6 +85,11 @@ class Lifecycle:
         for name in _STOP_SIGNALS:
             signal.signal(getattr(signal, name), self._on_signal)
         _log.info("worker started", worker=self._boot.name, pool=self._settings.worker.pool)
+
+    def _follow_children(self, timer: Any) -> None:
+        """Log as they do: they ask PostgreSQL for the level, each for itself."""
+        in_force = LevelInForce(self._settings.log.level)
+        timer.call_repeatedly(_LEVEL_SECONDS, lambda: in_force.apply(self._level.found()))
 
     def stop(self) -> None:
         """Stop also where no signal asked for it, as with a remote shutdown."""
@@ -107,6 +118,7 @@ class Lifecycle:
     def _on_child_start(self, **_: Any) -> None:
         if self._registry is None:
             return
+        set_level(self._settings.log.level)  # until its own first look: it was forked with its parent's
         index = int(getattr(current_process(), "index", 0))
         deaths = self._children.deaths if self._children else {}
         self._children = self._backstop = None
@@ -139,7 +151,7 @@ class Lifecycle:
     def _new_process(self) -> RunsProcess:
         if self._registry is None:
             raise RuntimeError("load() comes first")
-        return RunsProcess(self._app, self._settings, self._registry)
+        return RunsProcess(self._app, self._settings, self._registry, level_heard=self._level.tell)
 
 
 def _nothing() -> None:

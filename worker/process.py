@@ -10,6 +10,7 @@ from pipelines import PipelineRegistry
 from settings import Settings
 from worker.handover import set_runtime
 from worker.identity import Seat
+from worker.log_level import Heard
 from worker.memory import settle
 from worker.runtime import WorkerRuntime
 
@@ -19,12 +20,23 @@ _log = get_logger(__name__)
 
 
 class RunsProcess:
-    """A process that runs pipelines: the only one with the threads pool, each child with prefork."""
+    """A process that runs pipelines: the only one with the threads pool, each child with prefork.
 
-    def __init__(self, app: Celery, settings: Settings, registry: PipelineRegistry) -> None:
+    ``level_heard``: see ``follow_level``.
+    """
+
+    def __init__(
+        self,
+        app: Celery,
+        settings: Settings,
+        registry: PipelineRegistry,
+        *,
+        level_heard: Heard,
+    ) -> None:
         self._app = app
         self._settings = settings
         self._registry = registry
+        self._level_heard = level_heard
         self._runtime: WorkerRuntime | None = None
         self._tracing: Tracing | None = None
         self._metrics_server: MetricsServer | None = None
@@ -42,7 +54,9 @@ class RunsProcess:
         instrument_celery(seat.name)
         host = self._settings.worker.metrics_host
         self._metrics_server = serve_metrics(collected, host=host, port=metrics_port)
-        self._runtime = WorkerRuntime(self._settings, self._registry, seat=seat, metrics=metrics)
+        self._runtime = WorkerRuntime(
+            self._settings, self._registry, seat=seat, metrics=metrics, level_heard=self._level_heard
+        )
         self._runtime.start()
         set_runtime(self._app, self._runtime)
         settle()

@@ -21,6 +21,7 @@ from worker.giving_back import GivingBack
 from worker.held import HeldRuns
 from worker.identity import Seat
 from worker.lease import LeaseKeeper
+from worker.log_level import Heard, follow_level
 from worker.loop import LoopThread
 from worker.lost_spans import LostSpans
 from worker.message import Message
@@ -44,15 +45,26 @@ class WorkerRuntime:
     """All that one worker process has for its runs: an event loop, connections, a lease, slots.
 
     Made in the process that uses it, after any fork. The methods without a loop of their own are for Celery's threads.
+    ``level_heard``: see ``follow_level``.
     """
 
-    def __init__(self, settings: Settings, registry: PipelineRegistry, *, seat: Seat, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        registry: PipelineRegistry,
+        *,
+        seat: Seat,
+        metrics: Metrics,
+        level_heard: Heard | None = None,
+    ) -> None:
         self._settings = settings.worker
         self._database_settings = settings.database
         self._span_reach = export_delay(settings.telemetry)
         self._registry = registry
         self._seat = seat
         self._metrics = metrics
+        self._level = settings.log.level
+        self._level_heard = level_heard
         self._blocked_limit = _blocked_limit(settings.worker)
         self._loop = LoopThread(threads=min(settings.worker.slots, _MOST_THREADS), blocked_limit=self._blocked_limit)
         self._stopping: asyncio.Task[None] | None = None
@@ -134,6 +146,8 @@ class WorkerRuntime:
         cancelling = Cancelling(self._database, self._keeper, self._held)
         self._cancels = asyncio.get_running_loop().create_task(cancelling.watch(), name="cancels")
         self._burying = asyncio.get_running_loop().create_task(self._bury(), name="predecessors")
+        levels = follow_level(self._database, setting=self._level, heard=self._level_heard)
+        self._levels = asyncio.get_running_loop().create_task(levels, name="log-level")
 
     def _on_lost(self) -> None:
         """Stop what runs under the lease; see whether it was lost because a node kept the loop from renewing it."""
@@ -234,6 +248,7 @@ class WorkerRuntime:
 
     async def _close(self) -> None:
         self._watchdog.stop()
+        self._levels.cancel()
         self._keeper.close()
         await self._claims.close()
         await self._writes.close()

@@ -4,10 +4,12 @@ import subprocess
 import sys
 from collections import Counter
 from datetime import datetime
+from typing import Any
 
 import httpx
 import pytest
 
+from tests.support.log_docs import described_lines
 from tests.support.otlp import OtlpReceiver, SpanRecord
 from tests.support.system import QUESTION, ROOT, System, eventually, secrets_of
 from tests.support.trees import path_to, tree_of
@@ -85,6 +87,36 @@ def test_the_trace_id_of_the_answer_finds_the_log_lines_of_all_three_processes(r
             what=f"a line of {name} with trace {answer['trace_id']}",
         )
         assert {line["service"] for line in found} <= {name, f"throughline-{name}"}
+
+
+def test_an_event_writes_what_the_page_says_and_nothing_else(running: System) -> None:
+    """Libraries included. ``tests/integration/test_log_lines.py`` has all cases of the page."""
+    names = ("api", "relay", "worker")
+
+    def written() -> dict[str, list[dict[str, Any]]]:
+        return {name: list(running.lines(name)) for name in names}
+
+    def send() -> tuple[dict[str, Any], int]:
+        answer = running.post(QUESTION)
+        runs = running.ended(answer["event_id"])["runs"]
+        ends = [("run ended", run["run_id"]) for run in runs]
+        eventually(
+            lambda: {(line["event"], line.get("run_id")) for line in written()["worker"]}.issuperset(ends),
+            what="the end of every run is told",
+        )
+        return answer, len(runs)
+
+    send()
+    before = written()
+    answer, runs = send()
+    new = [line for name, lines in written().items() for line in lines[len(before[name]) :]]
+    described = described_lines(level="info")
+    for line in new:
+        assert line["event"] in described, line
+        described[line["event"]].require(line)
+        assert answer["trace_id"] in json.dumps(line)
+    told = Counter(line["event"] for line in new)
+    assert told == {"event accepted": 1, "run published": runs, "run ended": runs}
 
 
 def whole_trace(receiver: OtlpReceiver, trace_id: str, *, nodes: int) -> tuple[SpanRecord, ...]:

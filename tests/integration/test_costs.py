@@ -25,6 +25,7 @@ from api.app import create_app
 from benchmarks.flow import three
 from benchmarks.payload import event_id, event_parts
 from events import RunStatus
+from observability import level_watch
 from observability.metrics import null_metrics
 from observability.tracing import configure_tracing
 from observability.tracing.celery_spans import instrument_celery
@@ -152,6 +153,7 @@ async def test_what_running_claimed_runs_costs(
     size: int, world: World, proxy: CountingProxy, spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cancelling, "_INTERVAL", 600.0)
+    monkeypatch.setattr(level_watch, "LOOK_SECONDS", 600.0)
     runtime = WorkerRuntime(world.settings, REGISTRY, seat=Seat(name="worker"), metrics=null_metrics())
     runtime.start()
     try:

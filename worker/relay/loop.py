@@ -5,12 +5,14 @@ from typing import Final
 
 from celery import Celery
 
+from observability.level_watch import AskedLevel, LevelWatch, Service
 from observability.logs import get_logger, limit_rate
 from observability.metrics import Metrics, null_metrics
 from observability.tracing import export_delay
 from settings import Settings
 from storage.engine import is_unavailable
 from storage.leases import Cell
+from storage.log_levels import asked_level
 from storage.wake import WakeListener
 from worker.lost_spans import LostSpans
 from worker.relay.accounting import Accounting
@@ -28,6 +30,7 @@ from worker.relay.retention import Retention
 _LISTEN_SECONDS: Final = 2.0
 _KEEP_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 1.0
+_LOOK_WITHIN: Final = 2.0
 
 _log = get_logger(__name__)
 limit_rate(__name__)
@@ -67,6 +70,7 @@ class Relay:
         self._redis_gauges = RedisGauges(self._redis, queues=self._known_queues, metrics=metrics)
         self._accounting = Accounting(database=self._database, metrics=metrics)
         self._retention = Retention(settings.retention, database=self._database)
+        self._levels = LevelWatch(settings.log.level, read=self._asked_level)
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._listener = WakeListener(settings.database, application="relay-listen", on_wake=self._wake.set)
@@ -89,6 +93,7 @@ class Relay:
             "measure Redis": self._redis_gauges.run_once,
             "account": self._accounting.run_once,
             "remove": self._retention.run_once,
+            "log level": self._levels.run_once,
         }
         tasks = [asyncio.create_task(self._repeat(name, step), name=f"relay-{name}") for name, step in steps.items()]
         try:
@@ -148,6 +153,10 @@ class Relay:
     async def _listen_step(self) -> float:
         await self._listener.ensure()
         return _LISTEN_SECONDS
+
+    async def _asked_level(self) -> AskedLevel | None:
+        async with self._database.glance(within=_LOOK_WITHIN) as connection:
+            return await asked_level(connection, Service.RELAY)
 
     async def _close(self) -> None:
         self._publisher.close()

@@ -7,6 +7,7 @@ import structlog
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from observability.secret_names import HIDDEN
 from observability.tracing import configure_tracing
 from observability.tracing.provider import _NOISY, CURRENT
 from settings import TelemetrySettings
@@ -25,6 +26,7 @@ def _process_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     logging.captureWarnings(capture=False)
     root.handlers[:], warnings.showwarning = handlers, show
     root.setLevel(level)
+    HIDDEN.set(())
     for name in _NOISY:
         logging.getLogger(name).filters.clear()
     structlog.reset_defaults()

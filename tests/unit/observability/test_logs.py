@@ -9,7 +9,8 @@ from typing import Any, Literal
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from observability.logs import bind, configure_logging, get_logger, limit_rate, set_level, tell, tell_all
+from observability.levels import set_level
+from observability.logs import bind, configure_logging, get_logger, limit_rate, tell, tell_all
 from observability.tracing import accept_span
 from settings import LogSettings
 
@@ -273,3 +274,22 @@ def test_threads_write_whole_lines() -> None:
     for thread in threads:
         thread.join()
     assert len(lines.all) == 200
+
+
+def test_what_the_settings_hide_is_hidden_in_every_kind_of_line() -> None:
+    stream = io.StringIO()
+    settings = LogSettings.model_validate({"format": "json", "redact": ["customer_email", "outcome", "tenant"]})
+    configure_logging(settings, service="worker", stream=stream)
+    with bind(tenant="gone", run_id="r1"):
+        get_logger("ours").info("x", customer={"email": "gone"})
+        logging.getLogger("foreign").warning("refused %s", {"customerEmail": "gone"})
+        tell("ours", "run ended", {"outcome": "gone", "duration": 0.5})
+    try:
+        _connect("customer_email=gone")
+    except ConnectionError:
+        get_logger("ours").exception("broke")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert len(lines) == 4
+    assert "gone" not in stream.getvalue().lower()
+    assert [line.get("run_id") for line in lines] == ["r1", "r1", "r1", None]
+    assert lines[2]["duration"] == 0.5

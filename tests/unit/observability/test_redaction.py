@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -6,8 +7,10 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
 
-from observability.redaction import REDACTED, clean, is_secret, redact_text
+from observability.redaction import REDACTED, clean, redact_text
+from observability.secret_names import HIDDEN, HiddenNames, is_secret
 
 
 @pytest.mark.parametrize(
@@ -119,3 +122,99 @@ def test_a_huge_text_is_cut_and_keeps_its_ends() -> None:
     assert len(cleaned) < 20_000
     assert cleaned[0] == "a"
     assert cleaned[-1] == "z"
+
+
+@pytest.fixture
+def hidden() -> Iterator[HiddenNames]:
+    HIDDEN.set(["customer_email", "iban", "address.street", "straße"])
+    yield HIDDEN
+    HIDDEN.set(())
+
+
+@pytest.mark.parametrize("key", ["password2", "api_key_2", "token1"])
+def test_a_number_behind_a_secrets_name_changes_nothing(key: str) -> None:
+    assert is_secret(key)
+    assert "hunter2" not in redact_text(f"{key}=hunter2")
+
+
+@pytest.mark.usefixtures("hidden")
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"customer_email": "gone"},
+        {"customerEmail": "gone"},
+        {"CUSTOMER_EMAIL": "gone"},
+        {"old-customer-email-2": "gone"},
+        {"customer.email": "gone"},
+        {"customer": {"email": "gone"}},
+        {"customers": [{"IBAN": "gone"}]},
+        {"customer": [{"email": ["gone"]}]},
+        {"event": {"data": {"homeAddress": {"street": {"name": "gone"}}}}},
+        {"iban": 7_000_111_222},
+        {"iban": True},
+        {"Straße": "gone"},
+    ],
+)
+def test_what_the_settings_name_is_hidden_however_it_is_written_and_at_any_depth(value: object) -> None:
+    shown = repr(clean(value))
+    assert REDACTED in shown
+    assert not any(secret in shown for secret in ("gone", "7000111222", "True"))
+
+
+@pytest.mark.usefixtures("hidden")
+@pytest.mark.parametrize(
+    "value", [{"customer": "a", "email": "b"}, {"liban": "a"}, {"ibans": 2}, {"address": {"town": "a"}}, {"iban": None}]
+)
+def test_what_only_resembles_it_is_not(value: object) -> None:
+    assert clean(value) == value
+
+
+@pytest.mark.usefixtures("hidden")
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("refused: customer_email=gone@x.y, code 7", "refused: customer_email=[redacted], code 7"),
+        ("GET /pay?iban=gone%20gone&page=2", "GET /pay?iban=[redacted]&page=2"),
+        ("{'customerEmail': 'gone gone', 'n': 1}", "{'customerEmail': [redacted], 'n': 1}"),
+        ('{"iban": "go\\"ne gone", "n": 1}', '{"iban": [redacted], "n": 1}'),
+        (r"{\"iban\": \"gone gone\", \"n\": 1}", r"{\"iban\": [redacted], \"n\": 1}"),
+        ('{"iban": ["gone", {"a": "go}ne"}], "n": 1}', '{"iban": [redacted], "n": 1}'),
+        ("Payment(iban=Iban(country='gone', number=7), n=1)", "Payment(iban=[redacted], n=1)"),
+        ("X-Customer-Email: gone@x.y", "X-Customer-Email: [redacted]"),
+        ("[(b'iban', b'gone gone'), (b'n', b'1')]", "[(b'iban', [redacted]), (b'n', b'1')]"),
+        ("address.street='gone 7' n=1", "address.street=[redacted] n=1"),
+        ('{"iban": "gone, cut off', '{"iban": [redacted]'),
+        ("the iban is missing; liban=7", "the iban is missing; liban=7"),
+    ],
+)
+def test_what_the_settings_name_is_hidden_in_a_text(text: str, left: str) -> None:
+    assert redact_text(text) == left
+
+
+class _Login(BaseModel):
+    password: int
+    iban: int
+    page: int
+
+
+@pytest.mark.usefixtures("hidden")
+def test_what_pydantic_quotes_of_a_hidden_field_is_hidden() -> None:
+    with pytest.raises(ValidationError) as caught:
+        _Login.model_validate({"password": "hunter2, really", "iban": "hunter2\n", "page": "seen"})
+    shown = redact_text(str(caught.value))
+    assert "hunter2" not in shown
+    assert "input_value='seen'" in shown
+
+
+def test_nothing_is_hidden_any_more_that_was_named_before(hidden: HiddenNames) -> None:
+    hidden.set(["town"])
+    assert clean({"iban": "a", "town": "b"}) == {"iban": "a", "town": REDACTED}
+    hidden.set(())
+    assert clean({"iban": "a", "town": "b", "text": "town=b"}) == {"iban": "a", "town": "b", "text": "town=b"}
+
+
+@pytest.mark.parametrize(
+    "headers", [[(b"set-cookie", b"hunter2; path=/")], [(b"Authorization", b"hunter2 hunter2"), (b"accept", b"x")]]
+)
+def test_credentials_in_raw_headers_are_taken_out(headers: object) -> None:
+    assert "hunter2" not in str(clean(repr(headers)))
