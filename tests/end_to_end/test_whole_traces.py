@@ -117,8 +117,9 @@ def no_holes(url: str, receiver: OtlpReceiver) -> dict[str, list[str]]:
 
 
 def nothing(found: Mapping[str, list[str]]) -> None:
-    holes = {what: (len(names), names[:5]) for what, names in found.items() if names}
-    assert holes == {}
+    """Fail with what was found."""
+    holes = [f"{what}: {len(names)}, such as {names[:5]}" for what, names in found.items() if names]
+    assert not holes, "\n".join(holes)
 
 
 @pytest.mark.verify

@@ -31,7 +31,7 @@ async def finish(world: World, run_id: UUID, outcome: AttemptOutcome, *nodes: No
         status=RunStatus.QUEUED if retried else RunStatus(outcome.value),
         outcome=outcome,
         reason=QueueReason.RETRY if retried else None,
-        kind=FailureKind.PERMANENT if outcome is AttemptOutcome.FAILED else None,
+        kind=FailureKind.ERROR if outcome is AttemptOutcome.FAILED else None,
         error='{"type": "ValueError", "message": "no"}' if retried else None,
         nodes=nodes,
     )

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from events import AttemptOutcome, FailureKind, QueueReason, RunStatus, new_id
 from storage import leases, outcomes
+from storage.dead_attempts import dead_attempts
 from storage.deaths import UNSEEN, Death, explain_deaths
 from storage.engine import transaction
 from storage.leases import Cell, FreedRun
@@ -81,7 +82,9 @@ async def test_after_its_second_death_a_run_goes_to_the_cell_due_at_once(world: 
     run = await row(world, run_id)
     assert (run.status, run.reason, run.queue, run.home_queue) == ("queued", QueueReason.ISOLATED, "cell", "default")
     assert (run.deaths, run.cell_deaths, freed.isolated) == (2, 0, True)
-    assert freed.queue == "default"
+    async with world.engine.connect() as connection:
+        (lost,) = await dead_attempts(connection, [(TENANT, run_id, freed.attempt)])
+    assert lost.queue == "default"
     assert await world.value("SELECT available_at <= now() AND publish_at <= now() FROM runs")
 
 

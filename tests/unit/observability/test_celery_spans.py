@@ -1,9 +1,11 @@
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from celery import Celery
 from kombu.exceptions import EncodeError
 from opentelemetry import trace
+from opentelemetry.instrumentation.celery import CeleryInstrumentor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -20,13 +22,14 @@ def _process(run_ids: list[str]) -> list[str]:
 
 
 @pytest.fixture
-def task(spans: InMemorySpanExporter) -> Any:
+def task(spans: InMemorySpanExporter) -> Iterator[Any]:
     """A task of an app whose broker is this process's memory."""
     assert not spans.get_finished_spans()
     instrument_celery()
     instrument_celery()
     app = Celery("test", broker="memory://", set_as_current=True)
-    return app.task(name=_TASK)(_process)
+    yield app.task(name=_TASK)(_process)
+    CeleryInstrumentor().uninstrument()  # type: ignore[no-untyped-call]  # it has no annotations
 
 
 def _accepted() -> str | None:
