@@ -294,3 +294,13 @@ def test_the_load_is_for_a_pipeline_that_the_stack_loads() -> None:
     assert modules == '${THROUGHLINE_PIPELINES_MODULES:-["throughline.load.flows"]}'
     assert TYPE.startswith("throughline.")
     assert BASES["load"]["profiles"] == ["load"]
+
+
+@pytest.mark.parametrize("name", ["tempo", "loki"])
+def test_what_a_backend_keeps_it_keeps_in_its_volume(name: str) -> None:
+    """Their own programs don't check these files here; at least all that they write to is theirs to write to."""
+    volumes = [one.split(":")[1] for one in SERVICES[name]["volumes"] if not one.startswith(".")]
+    text = (OBSERVABILITY / name / f"{name}.yml").read_text(encoding="utf-8")
+    paths = re.findall(r": (/\S+)$", text, re.MULTILINE)
+    assert paths
+    assert [path for path in paths if not any(path == one or path.startswith(f"{one}/") for one in volumes)] == []
