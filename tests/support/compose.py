@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 BASE, OVERRIDE = ROOT / "docker-compose.yml", ROOT / "docker-compose.override.yml"
@@ -51,6 +52,17 @@ def model(*files: Path, environment: Mapping[str, str] = PASSWORDS) -> dict[str,
     # The plugin writes dollars as they would stand in a file.
     read_back: dict[str, Any] = json.loads(done.stdout.replace("$$", "$"))
     return read_back
+
+
+def load(path: Path) -> Any:
+    """What a YAML file says."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def merged() -> dict[str, dict[str, Any]]:
+    """The services with what the override changes, closely enough for fields that are set in one file only."""
+    base, override = load(BASE)["services"], load(OVERRIDE)["services"]
+    return {name: {**base.get(name, {}), **override.get(name, {})} for name in {**base, **override}}
 
 
 def services(*files: Path) -> dict[str, Any]:
