@@ -31,6 +31,10 @@ demo: $(embedded) ## Start everything here, send events through it and show the 
 up: $(embedded) ## Start everything here and keep it running until Ctrl-C
 	@$(bin)/python -m throughline up
 
+.PHONY: compose
+compose: .env ## Bring everything up in containers, with its boards (docs/compose.md)
+	@docker compose up --build --detach
+
 .PHONY: chaos
 chaos: $(embedded) ## Break everything on purpose under load and audit every 202 (QUICK=1: five minutes; SEED=n: that plan again)
 	@$(bin)/python -m throughline chaos $(if $(QUICK),--quick) $(if $(SEED),--seed '$(SEED)')
@@ -83,6 +87,13 @@ images:
 $(embedded): requirements/embedded.txt requirements/install
 	@requirements/install embedded
 	@touch $@
+
+# Every password its own, made here.
+.env: | .env.example
+	@umask 077; while IFS= read -r line; do case $$line in \
+		*_PASSWORD=) echo "$$line$$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')" ;; \
+		*) printf '%s\n' "$$line" ;; \
+	esac; done <.env.example >$@
 
 # dev.txt holds all of embedded.txt, in the same versions.
 $(dev): requirements/dev.txt requirements/embedded.txt requirements/install

@@ -5,7 +5,7 @@ import typer
 
 from events import ThroughlineError
 from settings import SettingsError
-from throughline.cli import audit, chaos, dashboards, events, log_level, look, run, runs, slo, stack, top, trace
+from throughline.cli import audit, chaos, dashboards, events, load, log_level, look, run, runs, slo, stack, top, trace
 from throughline.cli.output import say_error
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (stack, run, look, trace, top, log_level, audit, chaos, dashboards):
+for module in (stack, run, look, trace, top, log_level, audit, chaos, dashboards, load):
     module.register(app)
 events.app.command("replay")(runs.replay_event)
 app.add_typer(events.app, name="events")

@@ -1,0 +1,154 @@
+"""The compose files, as far as their text and compose's own loader tell."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from settings import VERSION
+from tests.support.compose import BASE, OVERRIDE, PASSWORDS, ROOT, load, merged, read, services
+from throughline.load.flows import TYPE
+
+NO_PROGRAM = {"collector", "tempo"}
+"""Images with nothing in them but the server: a health check has no program to run."""
+ONE_SHOT = {"migrate"}
+UNCHECKED = {"load"}
+"""It serves nothing."""
+
+BASES, OVERRIDES = load(BASE)["services"], load(OVERRIDE)["services"]
+SERVICES = merged()
+EACH = pytest.mark.parametrize("name", sorted(SERVICES))
+
+
+@EACH
+def test_an_image_is_named_with_its_version(name: str) -> None:
+    image = re.sub(r"\$\{\w+:-(.+)\}", r"\1", SERVICES[name]["image"])
+    assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+[\w.-]*", image), image
+
+
+def test_our_own_image_has_our_version() -> None:
+    own = [one["image"] for one in SERVICES.values() if "build" in one]
+    assert len(own) == 7
+    assert set(own) == {"${THROUGHLINE_IMAGE:-throughline:" + VERSION + "}"}
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert f"ARG VERSION={VERSION}\n" in dockerfile
+    (default,) = re.findall(r"^ARG BASE_IMAGE=(\S+)$", dockerfile, re.MULTILINE)
+    assert BASES["api"]["build"]["args"]["BASE_IMAGE"] == "${BASE_IMAGE:-" + default + "}"
+
+
+@EACH
+def test_a_service_is_bounded_and_started_again(name: str) -> None:
+    service = SERVICES[name]
+    assert service["mem_limit"]
+    assert service["networks"] == ["throughline"]
+    assert service["restart"] == ("no" if name in ONE_SHOT else "unless-stopped")
+    assert "stop_grace_period" in service or name in ONE_SHOT
+
+
+@EACH
+def test_a_service_says_whether_it_is_well(name: str) -> None:
+    check = SERVICES[name].get("healthcheck")
+    if name in NO_PROGRAM | ONE_SHOT | UNCHECKED:
+        assert check is None
+        return
+    assert check["test"][0] in {"CMD", "CMD-SHELL"}
+    assert check["interval"]
+    assert check["timeout"]
+    assert check["retries"]
+    assert check["start_period"]
+    assert "celery" not in str(check["test"]), "an inspection costs seconds of CPU"
+
+
+@EACH
+def test_who_waits_for_a_healthy_service_waits_for_one_that_says_so(name: str) -> None:
+    for needed, how in SERVICES[name].get("depends_on", {}).items():
+        other = SERVICES[needed]
+        match how["condition"]:
+            case "service_healthy":
+                assert other.get("healthcheck"), needed
+            case "service_completed_successfully":
+                assert needed in ONE_SHOT
+            case "service_started":
+                assert needed in NO_PROGRAM, f"{needed} could be waited for"
+
+
+@EACH
+def test_ports_are_opened_to_this_machine_alone(name: str) -> None:
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
+
+
+@EACH
+def test_what_is_mounted_is_there_and_read_only(name: str) -> None:
+    named = load(OVERRIDE)["volumes"] | load(BASE)["volumes"]
+    for volume in SERVICES[name].get("volumes", []):
+        source, _, rest = volume.partition(":")
+        if source.startswith("."):
+            assert (ROOT / source).exists()
+            assert rest.endswith(":ro")
+        else:
+            assert source in named
+
+
+@EACH
+def test_our_processes_may_do_nothing_that_they_need_not(name: str) -> None:
+    service = SERVICES[name]
+    if "build" not in service:
+        return
+    assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "user" not in service
+    assert "privileged" not in service
+
+
+def test_a_password_has_no_default_and_stands_in_no_command_line() -> None:
+    text = BASE.read_text(encoding="utf-8") + OVERRIDE.read_text(encoding="utf-8")
+    uses = re.findall(r"\$\{(\w+_PASSWORD)([^}]*)\}", text)
+    assert {name for name, _ in uses} == set(PASSWORDS)
+    assert {rest for _, rest in uses if rest} == {":?is not set; make .env of .env.example, see docs/compose.md"}
+    for name, service in SERVICES.items():
+        assert "${" + "REDIS_PASSWORD" not in str([service.get("command"), service.get("entrypoint")]), name
+    example = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
+    assert {f"{name}=" for name in PASSWORDS} <= set(example)
+
+
+def test_every_variable_of_the_files_is_in_the_example_or_has_a_default() -> None:
+    text = BASE.read_text(encoding="utf-8") + OVERRIDE.read_text(encoding="utf-8")
+    example = dict(
+        line.split("=", 1)
+        for line in (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    )
+    for name, default in re.findall(r"(?<!\$)\$\{(\w+):-([^}]*)\}", text):
+        assert example.get(name, default) == default, name
+    assert {name for name in example if name.endswith("_PORT")} == set(re.findall(r"\$\{(\w+_PORT):-", text))
+
+
+@pytest.mark.parametrize("file", [BASE, OVERRIDE], ids=["base", "override"])
+def test_no_image_is_of_any_version(file: Path) -> None:
+    assert ":latest" not in file.read_text(encoding="utf-8")
+
+
+def test_compose_takes_the_base_alone_and_both_together() -> None:
+    assert set(services(BASE)) == set(BASES)
+    both = services(BASE, OVERRIDE)
+    assert set(both) == set(SERVICES)
+    for name in ("api", "relay", "worker", "cell"):
+        assert both[name]["environment"]["THROUGHLINE_TELEMETRY_ENDPOINT"] == "http://collector:4318"
+        assert "THROUGHLINE_DATABASE_URL" in both[name]["environment"]
+    assert {one["logging"]["driver"] for name, one in both.items() if name in BASES} == {"fluentd"}
+
+
+def test_compose_says_which_password_is_missing() -> None:
+    for name in PASSWORDS:
+        others = {key: value for key, value in PASSWORDS.items() if key != name}
+        done = read(BASE, OVERRIDE, environment=others)
+        assert done.returncode != 0
+        assert name in done.stderr
+        assert "docs/compose.md" in done.stderr
+
+
+def test_the_load_is_for_a_pipeline_that_the_stack_loads() -> None:
+    modules = BASES["worker"]["environment"]["THROUGHLINE_PIPELINES_MODULES"]
+    assert modules == '${THROUGHLINE_PIPELINES_MODULES:-["throughline.load.flows"]}'
+    assert TYPE.startswith("throughline.")
+    assert BASES["load"]["profiles"] == ["load"]
