@@ -151,6 +151,12 @@ def _say_dead(answer: dict[str, Any], *, limit: int) -> None:
     would = min(answer["matching"], limit)
     counts = f"{would} would be replayed" if answer["dry_run"] else f"{answer['replayed']} replayed"
     console.print(f"{answer['matching']} dead runs match, {counts}")
+    for pipeline, count in answer.get("left_out", {}).items():
+        console.print(
+            f"{count} more of {escape(pipeline)} are left out: the API has not loaded that pipeline "
+            "(THROUGHLINE_PIPELINES_MODULES)",
+            soft_wrap=True,
+        )
     _say_sample(answer["sample"], of=would if answer["dry_run"] else answer["replayed"])
 
 

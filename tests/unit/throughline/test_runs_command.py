@@ -113,10 +113,15 @@ def test_dead_runs_are_replayed_after_a_look_or_a_yes_alone(api: _Api) -> None:
     assert "3 dead runs match, 2 would be replayed" in said(
         api, "runs", "replay", "--dead", "--dry-run", "--limit", "2"
     )
+    api.answers["/runs/replay"] = (200, DEAD | {"matching": 0, "left_out": {"gone": 4}, "sample": []})
+    assert "4 more of gone are left out: the API has not loaded that pipeline" in said(
+        api, "runs", "replay", "--dead", "--dry-run"
+    )
     api.answers["/runs/replay"] = (200, DEAD | {"dry_run": False, "replayed": 3})
     assert "3 replayed" in said(api, "runs", "replay", "--dead", "--yes", "--failure-kind", "timeout")
     assert [body for _, _, body in api.asked] == [
         {"limit": 2, "dry_run": True},
+        {"limit": 1000, "dry_run": True},
         {"failure_kind": "timeout", "limit": 1000, "dry_run": False},
     ]
 
