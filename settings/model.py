@@ -322,7 +322,7 @@ class FlowerSettings(Group):
     )
     url_prefix: str = Field(default="", description="Path under which a proxy serves Flower, such as /flower.")
     max_tasks: PositiveInt = Field(
-        default=5000, description="Tasks kept in memory, the latest; at most about 20 kB each."
+        default=5000, description="Tasks kept in memory, the latest; 6 kB each with one run, 30 kB with a hundred."
     )
     read_only: bool = Field(
         default=False, description="Show only: no stopping of workers, no revoking or sending of tasks."

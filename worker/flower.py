@@ -14,7 +14,8 @@ from observability.logs import configure_logging, get_logger
 from settings import FlowerSettings, Settings
 from worker.app import create_celery
 
-_COLUMNS: Final = "name,kwargs,state,result,received,runtime,worker,uuid"
+_COLUMNS: Final = "name,uuid,state,received,runtime,worker,result,kwargs"
+"""The arguments last: Flower does not wrap them, and a hundred ids are long."""
 _OFFLINE_SECONDS: Final = 3600
 _PAUSE: Final = 2.0
 

@@ -89,7 +89,7 @@ def test_flower_shows_the_workers_tasks_to_those_with_the_password_alone(
 
 
 def test_flower_asks_for_the_password_wherever_it_shows_or_does_something(whole: System) -> None:
-    with flower(whole) as client:
+    with flower(whole, THROUGHLINE_FLOWER_READ_ONLY="true") as client:
         patterns = [handler[0] if isinstance(handler, tuple) else handler.regex.pattern for handler in handlers]
         paths = [re.sub(r"\(.*?\)", "x", path) for path in {text.rstrip("$") for text in patterns} - OPEN]
         assert {"/", "/tasks", "/broker", "/api/tasks", "/api/worker/shutdown/x"} <= set(paths)
@@ -110,7 +110,9 @@ def test_flower_asks_for_the_password_wherever_it_shows_or_does_something(whole:
             )
         }
         assert {(path, status) for path, status in got if status not in {401, 405}} == set()
+        assert {path for path, status in got if status == 401} == set(paths)
         assert client.get("/").status_code == 200
+        assert client.post("/api/worker/shutdown/x").status_code == 403, "it is read-only"
 
 
 @pytest.mark.parametrize("pool", ["threads", "prefork"])

@@ -3,7 +3,6 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from throughline.cli.output import errors
-from throughline.client import ApiRefused, ApiUnreachable
 
 if TYPE_CHECKING:
     from throughline.client import Client
@@ -37,6 +36,8 @@ def near_names(wanted: str, names: Collection[str]) -> list[str]:
 
 def _names(client: "Client", *, of_types: bool) -> set[str]:
     """Return the types, or the names of pipelines, that the API knows; none when it won't say."""
+    from throughline.client import ApiRefused, ApiUnreachable
+
     try:
         pipelines = client.pipelines()
         if not of_types:
