@@ -10,6 +10,7 @@ from api.problems import Problem, ProblemType, problem_response, status_response
 from storage.engine import DatabaseUnavailable
 
 _LONGEST_FIELD = 100
+_MOST_NAMED = 10
 _MESSAGES = {
     "extra_forbidden": "there is no such parameter",
     "missing": "is required",
@@ -57,7 +58,9 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 async def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
     errors = [_field_error(item) for item in error.errors()]
-    detail = f"{errors[0][0]}: {errors[0][1]}" if errors else "a parameter is not valid"
+    named = [f"{field}: {message}" for field, message in errors[:_MOST_NAMED]] or ["a parameter is not valid"]
+    more = [f"and {len(errors) - _MOST_NAMED} more"] if len(errors) > _MOST_NAMED else []
+    detail = "; ".join([*named, *more])
     return problem_response(request, Problem(ProblemType.INVALID_REQUEST, detail, errors=errors))
 
 

@@ -65,24 +65,33 @@ class Replayer:
     async def dead(self, wanted: BulkReplay) -> BulkReplayed:
         """Replay dead runs in batches, each committed by itself, or say what would be replayed.
 
-        Runs of pipelines that are not in this release are left out.
+        Runs of pipelines that this process has not loaded are left out, and counted.
 
         Raises:
             Problem: 422 there is no such pipeline.
 
         """
         matching = self._matching(wanted)
+        every = matching_of(wanted, pipelines=matching.pipelines if wanted.pipeline else None)
         async with self._services.reading() as connection:
-            count = await replays.count_dead(connection, tenant=self._tenant, matching=matching)
+            counts = await replays.count_dead(connection, tenant=self._tenant, matching=every)
             most = min(SAMPLE, wanted.limit)
             sample = await replays.sample_dead(connection, tenant=self._tenant, matching=matching, most=most)
         done = [] if wanted.dry_run else await self._replay_dead(matching, limit=wanted.limit)
         ids = [run.run_id for run in sample] if wanted.dry_run else done[:SAMPLE]
-        return BulkReplayed(dry_run=wanted.dry_run, matching=count, replayed=len(done), sample=ids)
+        left_out = {name: count for name, count in sorted(counts.items()) if self._registry.get(name) is None}
+        return BulkReplayed(
+            dry_run=wanted.dry_run,
+            matching=sum(counts.values()) - sum(left_out.values()),
+            replayed=len(done),
+            left_out=left_out,
+            sample=ids,
+        )
 
     def _matching(self, wanted: BulkReplay) -> DeadFilter:
         if wanted.pipeline is not None and self._registry.get(wanted.pipeline) is None:
-            raise _invalid("pipeline", "this release has no such pipeline")
+            message = "the API has not loaded this pipeline; name its module in THROUGHLINE_PIPELINES_MODULES"
+            raise _invalid("pipeline", message)
         known = tuple(item.name for item in self._registry.pipelines)
         return matching_of(wanted, pipelines=known if wanted.pipeline is None else (wanted.pipeline,))
 

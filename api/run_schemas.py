@@ -106,12 +106,14 @@ class ReplayedEvent(_Answer):
 class BulkReplayed(_Answer):
     """``matching``: dead runs before the request. ``replayed``: runs that were made, none in a dry run.
 
-    ``sample`` are ids of the dead runs that were, or would be, replayed: the first of them.
+    ``left_out``: further ones that match, by pipeline, of pipelines that the API has not loaded. ``sample`` are
+    ids of the dead runs that were, or would be, replayed: the first of them.
     """
 
     dry_run: bool
     matching: int
     replayed: int
+    left_out: dict[str, int]
     sample: list[UUID]
 
 

@@ -2,9 +2,11 @@ import traceback
 from types import TracebackType
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from events import ErrorInfo
 from observability.redaction import redact_text
+from pipelines.wording import predicate
 
 _LONGEST_MESSAGE = 2_000
 _LONGEST_TRACEBACK = 16_000
@@ -36,11 +38,15 @@ def message_of(error: BaseException) -> str:
 
 
 def fields_of(error: ValidationError) -> str:
-    """List what a validation error complains of, as ``path: type of the problem``, without any value."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    shown = [f"{'.'.join(map(str, problem['loc'])) or '(root)'}: {problem['type']}" for problem in problems]
-    rest = f"; and {len(shown) - _MOST_PROBLEMS} more" if len(shown) > _MOST_PROBLEMS else ""
-    return "; ".join(shown[:_MOST_PROBLEMS]) + rest
+    """Say what a validation error complains of, field by field, without any value: ``'order.id' is missing``."""
+    problems = error.errors(include_url=False)
+    shown = [f"{_subject(problem)} {predicate(problem)}" for problem in problems[:_MOST_PROBLEMS]]
+    more = [f"and {len(problems) - _MOST_PROBLEMS} more"] if len(problems) > _MOST_PROBLEMS else []
+    return "; ".join([*shown, *more])
+
+
+def _subject(problem: ErrorDetails) -> str:
+    return f"'{'.'.join(map(str, problem['loc']))}'" if problem["loc"] else "it"
 
 
 def _type_name(error: BaseException) -> str:

@@ -55,7 +55,13 @@ class OutputCodec:
         if "null" in text and (_has_non_finite(value) or _has_non_finite(self._adapter.dump_python(output))):
             # NaN is written as null, by Pydantic where a model says Any: it would change on its way, and nobody notice.
             raise InvalidOutputError(_NOT_JSON)
-        self.decode(text)
+        try:
+            self._read(text)
+        except ValidationError as error:
+            raise InvalidOutputError(
+                f"returned {type(output).__name__}, which does not come back from JSON as {self._name}: "
+                f"{fields_of(error)}"
+            ) from None
         return Output(value, text)
 
     def restore(self, value: JsonValue) -> Output:
@@ -77,17 +83,20 @@ class OutputCodec:
 
         """
         try:
-            return self._adapter.validator.validate_json(text, by_alias=True, by_name=True)
+            return self._read(text)
         except ValidationError as error:
             raise InvalidOutputError(f"its output does not come back as {self._name}: {fields_of(error)}") from None
+
+    def _read(self, text: str) -> Any:
+        return self._adapter.validator.validate_json(text, by_alias=True, by_name=True)
 
     def _explain(self, output: object) -> str:
         try:
             self._adapter.validate_python(output, from_attributes=True)
         except ValidationError as error:
-            return f"{type(output).__name__}, which is not {self._name}: {fields_of(error)}"
+            return f"{type(output).__name__}, which does not fit {self._name}: {fields_of(error)}"
         except Exception as error:  # noqa: BLE001 - a user's validator may raise anything; this only words a message
-            return f"{type(output).__name__}, which is not {self._name} ({type(error).__name__})"
+            return f"{type(output).__name__}, which does not fit {self._name} ({type(error).__name__})"
         return f"{type(output).__name__}, which can't be written as JSON of {self._name}"
 
 

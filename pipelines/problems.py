@@ -1,21 +1,18 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, get_args
+from typing import Final
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_core.core_schema import ErrorType
 
 from events import JsonValue
 from pipelines.schema import parse
+from pipelines.wording import wording
 
 MOST_PROBLEMS: Final = 20
 _MOST_COUNTED: Final = 1_000
 _LONGEST_PART: Final = 64
 _LONGEST_MESSAGE: Final = 300
-_BY_AUTHOR: Final = frozenset({"value_error", "assertion_error"})
-_BY_PYDANTIC: Final = frozenset(get_args(ErrorType)) - _BY_AUTHOR - {"union_tag_invalid"}
-_OBJECT: Final = frozenset({"model_type", "model_attributes_type", "dict_type", "dataclass_type"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,31 +41,8 @@ def _problems(error: ValidationError) -> list[FieldProblem]:
         # Listing them would cost seconds on the event loop, and nobody reads them.
         return [FieldProblem(("data",), f"{error.error_count()} problems, too many to list")]
     details = error.errors(include_url=False)
-    return [FieldProblem(_path(detail), _message(detail)[:_LONGEST_MESSAGE]) for detail in details[:MOST_PROBLEMS]]
+    return [FieldProblem(_path(detail), wording(detail)[:_LONGEST_MESSAGE]) for detail in details[:MOST_PROBLEMS]]
 
 
 def _path(detail: ErrorDetails) -> tuple[str | int, ...]:
     return ("data", *(part[:_LONGEST_PART] if isinstance(part, str) else part for part in detail["loc"]))
-
-
-def _message(detail: ErrorDetails) -> str:
-    kind, message = detail["type"], detail["msg"]
-    if kind in _OBJECT:
-        return "Input should be an object"
-    if kind == "union_tag_invalid":
-        return f"Input's tag should be one of {detail['ctx']['expected_tags']}"
-    if kind in _BY_PYDANTIC or not any(text in message for text in _texts(detail["input"])):
-        return message
-    return "Input is not valid"
-
-
-def _texts(value: object) -> Iterable[str]:
-    """List the texts in a value: an author's validator may have put one of them into its message."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from (*_texts(key), *_texts(item))
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
-    elif value is not None and not isinstance(value, bool):
-        yield str(value)

@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from settings.names import hidden_names
+from settings.web_address import check_web_address
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 LogLevel: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -37,6 +38,10 @@ def _from_json(value: object) -> object:
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_from_json)]
 """A JSON list in the environment. Decoded here, not by pydantic-settings, whose error would not name the variable."""
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 class Group(BaseModel):
@@ -125,8 +130,23 @@ class ApiSettings(Group):
         default=None, description="Where people open Flower; an attempt then links to its task there."
     )
     trace_url_template: str | None = Field(
-        default=None, description="Where people open a trace; {trace_id} is filled in."
+        default=None,
+        description="Where people open a trace, such as http://127.0.0.1:16686/trace/{trace_id}; {trace_id} is filled "
+        "in.",
     )
+
+    @field_validator("flower_url", "trace_url_template")
+    @classmethod
+    def _is_web_address(cls, value: str | None) -> str | None:
+        return check_web_address(value) if value else None
+
+    @field_validator("trace_url_template")
+    @classmethod
+    def _names_the_trace(cls, value: str | None) -> str | None:
+        if value and "{trace_id}" not in value:
+            message = "must have {trace_id} where the trace's id belongs"
+            raise ValueError(message)
+        return value
 
 
 class RelaySettings(Group):
@@ -310,7 +330,37 @@ class FlowerSettings(Group):
     password: SecretStr | None = Field(
         default=None, description="Password for basic authentication; Flower does not start without one."
     )
-    url_prefix: str = Field(default="", description="Path under which a proxy serves Flower.")
+    url_prefix: str = Field(default="", description="Path under which a proxy serves Flower, such as /flower.")
+    max_tasks: PositiveInt = Field(
+        default=5000, description="Tasks kept in memory, the latest; 6 kB each with one run, 30 kB with a hundred."
+    )
+    read_only: bool = Field(
+        default=False, description="Show only: no stopping of workers, no revoking or sending of tasks."
+    )
+
+    @field_validator("user")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        if not value or ":" in value or not _is_plain(value):
+            message = "must be printable ASCII without a colon"
+            raise ValueError(message)
+        return value
+
+    @field_validator("password")
+    @classmethod
+    def _can_be_typed(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        if not _is_plain(value.get_secret_value()):
+            message = "must be printable ASCII, as Flower compares it"
+            raise ValueError(message)
+        return value
+
+    @field_validator("url_prefix")
+    @classmethod
+    def _begins_with_a_slash(cls, value: str) -> str:
+        path = value.strip("/")
+        return f"/{path}" if path else ""
 
 
 class Settings(BaseSettings):

@@ -18,7 +18,10 @@ _TURN = typed(
     event_id=Uuid(),
 )
 
-_COUNT = typed(f"SELECT count(*) FROM ({DEAD}) AS dead", **FILTER_TYPES)  # noqa: S608 - this module's own text
+_COUNT = typed(
+    f"SELECT pipeline, count(*) FROM ({DEAD}) AS dead GROUP BY pipeline",  # noqa: S608 - this module's own text
+    **FILTER_TYPES,
+)
 
 _SAMPLE = typed(f"{DEAD} ORDER BY r.run_id LIMIT :most", most=Integer(), **FILTER_TYPES)
 
@@ -134,9 +137,10 @@ async def take_turn(connection: AsyncConnection, *, tenant: str, event_id: UUID)
     return rows.first() is not None
 
 
-async def count_dead(connection: AsyncConnection, *, tenant: str, matching: DeadFilter) -> int:
-    """Count the failed runs that nothing repeats yet."""
-    return int((await connection.execute(_COUNT, filter_values(tenant, matching))).scalar_one())
+async def count_dead(connection: AsyncConnection, *, tenant: str, matching: DeadFilter) -> dict[str, int]:
+    """Count the failed runs that nothing repeats yet, by pipeline."""
+    rows = await connection.execute(_COUNT, filter_values(tenant, matching))
+    return {pipeline: int(count) for pipeline, count in rows}
 
 
 async def sample_dead(connection: AsyncConnection, *, tenant: str, matching: DeadFilter, most: int) -> list[DeadRun]:

@@ -86,6 +86,11 @@ class Client:
         """Remove dead runs, or with ``dry_run`` say which; ``wanted`` is the body of ``POST /runs/purge``."""
         return self._call("POST", "/runs/purge", "matching", json=dict(wanted), timeout=_BULK_SECONDS)
 
+    def pipelines(self) -> list[dict[str, Any]]:
+        """GET what this release runs, and for which types."""
+        found: list[dict[str, Any]] = self._call("GET", "/pipelines", "items")["items"]
+        return found
+
     def _pages(self, path: str, *, limit: int, filters: Mapping[str, str | None]) -> Iterator[dict[str, Any]]:
         cursor: str | None = None
         while limit > 0:

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
@@ -8,6 +9,9 @@ from settings import RedisSettings, Settings, WorkerSettings
 from worker import transport
 
 TASK_NAME: Final = "process_incoming_event"
+
+MOST_SHOWN: Final = 100
+"""Run ids that are named in what Flower shows of a message."""
 
 _RESULT_SECONDS: Final = 300
 _RESULT_TIMEOUT: Final = 2.0
@@ -28,6 +32,17 @@ def create_celery(settings: Settings) -> Celery:
     if settings.pipelines.modules:
         app.autodiscover_tasks(settings.pipelines.modules)
     return app
+
+
+def shown_arguments(pipeline: str, run_ids: Sequence[str]) -> str:
+    """Return what Flower shows of a message's arguments, and finds it by; as a literal, since it reads pairs from one.
+
+    Many ids are named in part: Flower keeps what it shows several times over, for each task.
+    """
+    shown: dict[str, object] = {"pipeline": pipeline, "runs": len(run_ids), "run_ids": list(run_ids[:MOST_SHOWN])}
+    if len(run_ids) > MOST_SHOWN:
+        shown["more"] = len(run_ids) - MOST_SHOWN
+    return repr(shown)
 
 
 def direct_queue(name: str) -> Queue:

@@ -38,4 +38,8 @@ class GatheringConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
         elif now >= self._armed_until:
             # A timer that a reconnect has swept away is made again by the first event after its time.
             self._armed_until = self._next_flush + _INTERVAL
-            self.hub.call_later(self._next_flush - now, self._flush_in_time)
+            self.hub.call_later(self._next_flush - now, self._flush_by_timer)
+
+    def _flush_by_timer(self) -> None:
+        self._armed_until = 0.0
+        self._flush_in_time()

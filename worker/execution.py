@@ -6,7 +6,7 @@ from typing import Any
 
 from opentelemetry.trace import Link, Span, SpanContext, get_current_span
 
-from events import Cancelled, ErrorInfo, Failed, FailureKind, Outcome, QueueReason, Retry, RunStatus
+from events import AttemptOutcome, Cancelled, ErrorInfo, Failed, FailureKind, Outcome, QueueReason, Retry, RunStatus
 from observability import attributes as key
 from observability.logs import bind, get_logger, hears_debug, tell
 from observability.metrics import Metrics, RunOutcome
@@ -35,8 +35,10 @@ class Execution:
         self._metrics = metrics
         self._objectives = Objectives(metrics, pipelines=pipelines)
 
-    async def run(self, claimed: Claimed, journal: RunJournal, *, pipeline: Pipeline[Any], message: Message) -> None:
-        """Execute one attempt and finish it.
+    async def run(
+        self, claimed: Claimed, journal: RunJournal, *, pipeline: Pipeline[Any], message: Message
+    ) -> AttemptOutcome | None:
+        """Execute one attempt and finish it; return how it ended, None where another attempt has the run.
 
         A cancel of the task passes: whoever cancels gives the run back. A cancel that somebody asked for is the run's
         end. When the run has passed to another attempt, this one ends quietly.
@@ -50,7 +52,7 @@ class Execution:
             try:
                 if run.pipeline_version > pipeline.version:
                     await self._defer(claimed, pipeline)
-                    return
+                    return AttemptOutcome.HANDED_BACK
                 outcome, nodes = await self._execute(claimed, pipeline, journal)
                 finish = finish_of(run, outcome, nodes)
                 moved = await self._writes.finish(finish)
@@ -58,6 +60,7 @@ class Execution:
                 self._metrics.stale_writes.labels().inc()
                 set_outcome(span, "stale")
                 _log.warning("run ended", outcome="stale", duration=_since(began))
+                return None
             except asyncio.CancelledError:
                 _log.info("run ended", outcome="given_back", duration=_since(began))
                 raise
@@ -66,6 +69,7 @@ class Execution:
                 if stood is not outcome:
                     finish = finish_of(run, stood)
                 self._tell(finish, error_of(stood), span, pipeline=pipeline, began=began, age=moved.age)
+                return finish.outcome
 
     async def _execute(
         self, claimed: Claimed, pipeline: Pipeline[Any], journal: RunJournal

@@ -1,10 +1,43 @@
 import os
+import time
+from typing import Final
+from urllib.parse import parse_qsl, urlsplit
+
+import flower.app
+from celery import Celery
+from celery.events import EventReceiver
+from flower.events import Events
+from tornado.options import options
 
 from events import ConfigurationError
-from settings import Settings
+from observability.logs import configure_logging, get_logger
+from settings import FlowerSettings, Settings
 from worker.app import create_celery
 
-_MAX_TASKS = 10_000
+_COLUMNS: Final = "name,uuid,state,received,runtime,worker,result,kwargs"
+"""The arguments last: Flower does not wrap them, and a hundred ids are long."""
+_OFFLINE_SECONDS: Final = 3600
+_PAUSE: Final = 2.0
+
+_log = get_logger(__name__)
+
+
+class SteadyEvents(Events):  # type: ignore[misc]  # Flower has no types
+    """Flower's receiver of events, which looks for a lost Redis every few seconds.
+
+    Flower's own waits twice as long after each try, without a limit: after an hour's outage it stayed blind for up to
+    another one.
+    """
+
+    def run(self) -> None:
+        """Receive events for as long as the process lives."""
+        while True:
+            try:
+                with self.capp.connection() as connection:
+                    EventReceiver(connection, handlers={"*": self.on_event}, app=self.capp).capture(wakeup=True)
+            except Exception as error:  # noqa: BLE001 - whatever it is, a thread that ends leaves Flower blind
+                _log.warning("Flower hears nothing of the workers: Redis is away", error=type(error).__name__)
+                time.sleep(_PAUSE)
 
 
 def main(settings: Settings) -> None:
@@ -14,12 +47,43 @@ def main(settings: Settings) -> None:
         ConfigurationError: there is no password; Flower shows and controls the workers, so it never starts open.
 
     """
-    flower = settings.flower
-    if flower.password is None:
-        raise ConfigurationError("Flower needs a password: set THROUGHLINE_FLOWER_PASSWORD")
-    # By the environment of this process: the command line would show the password in ps.
-    os.environ["FLOWER_BASIC_AUTH"] = f"{flower.user}:{flower.password.get_secret_value()}"
-    arguments = ["flower", f"--address={flower.host}", f"--port={flower.port}", f"--max-tasks={_MAX_TASKS}"]
-    if flower.url_prefix:
-        arguments.append(f"--url-prefix={flower.url_prefix}")
-    create_celery(settings).start(arguments)
+    chosen = settings.flower
+    if chosen.password is None:
+        raise ConfigurationError(
+            "Flower shows and stops workers, so it never starts open: set THROUGHLINE_FLOWER_PASSWORD "
+            f"(the name that goes with it is {chosen.user!r}, by THROUGHLINE_FLOWER_USER)"
+        )
+    # Not by an argument, which ps would show, nor by Flower's own variable, which it splits at every comma.
+    os.environ.pop("FLOWER_BASIC_AUTH", None)
+    options.basic_auth = [f"{chosen.user}:{chosen.password.get_secret_value()}"]
+    configure_logging(settings.log, service="flower")
+    flower.app.Events = SteadyEvents
+    create_app(settings).start(_arguments(chosen))
+
+
+def create_app(settings: Settings) -> Celery:
+    """Make the Celery app that Flower looks through; its page of the broker reads TLS options from here alone."""
+    app = create_celery(settings)
+    url = urlsplit(settings.redis.url.get_secret_value())
+    if url.scheme == "rediss":
+        tls = {name: value for name, value in parse_qsl(url.query) if name.startswith("ssl_")}
+        app.conf.broker_use_ssl = {"ssl_cert_reqs": "required", **tls}
+    return app
+
+
+def _arguments(chosen: FlowerSettings) -> list[str]:
+    arguments = [
+        "flower",
+        f"--conf={os.devnull}",
+        "--logging=none",
+        f"--address={chosen.host}",
+        f"--port={chosen.port}",
+        f"--max-tasks={chosen.max_tasks}",
+        f"--purge-offline-workers={_OFFLINE_SECONDS}",
+        f"--tasks-columns={_COLUMNS}",
+    ]
+    if chosen.read_only:
+        arguments.append("--read-only")
+    if chosen.url_prefix:
+        arguments.append(f"--url-prefix={chosen.url_prefix}")
+    return arguments

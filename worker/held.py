@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from pipelines import NodeRecord
@@ -41,12 +42,12 @@ class HeldRuns:
     """The runs that this process has under way, and the ones it is asking for."""
 
     def __init__(self) -> None:
-        self._tasks: dict[RunKey, asyncio.Task[None]] = {}
+        self._tasks: dict[RunKey, asyncio.Task[Any]] = {}
         self._journals: dict[RunKey, RunJournal] = {}
         self._cancellations: dict[RunKey, Cancellation] = {}
         self._asked: dict[UUID, int] = {}
 
-    def add(self, claimed: Claimed, journal: RunJournal, task: "asyncio.Task[None]") -> None:
+    def add(self, claimed: Claimed, journal: RunJournal, task: "asyncio.Task[Any]") -> None:
         """Take up a run; it is forgotten when its task ends."""
         key = claimed.key
         self._tasks[key] = task
@@ -73,7 +74,7 @@ class HeldRuns:
         return key in self._tasks or key[0] in self._asked
 
     @property
-    def tasks(self) -> "set[asyncio.Task[None]]":
+    def tasks(self) -> "set[asyncio.Task[Any]]":
         """The tasks of the runs under way."""
         return set(self._tasks.values())
 

@@ -35,13 +35,15 @@ class Message:
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """What became of a message's runs; kept as its Celery result.
+    """What became of a message's runs; kept as its Celery result, which Flower shows.
 
-    ``left`` still ran when the message was acknowledged. What was asked for and not claimed was done, held by another
-    worker, not due, or deferred.
+    ``outcomes`` counts how their attempts ended: ``succeeded``, ``failed``, ``retried``, and so on. ``left`` still ran
+    when the message was acknowledged. What was asked for and not claimed was done, held by another worker, not due, or
+    deferred.
     """
 
     runs: int
     claimed: int = 0
     deferred: int = 0
     left: int = 0
+    outcomes: dict[str, int] = field(default_factory=dict)

@@ -1,4 +1,5 @@
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -60,6 +61,7 @@ class Processing:
             tasks = await self._start_all(message, pipeline)
             report.claimed = len(tasks)
             report.left = await self._wait_for(tasks)
+            report.outcomes = _outcomes(tasks)
         return report
 
     def close(self) -> None:
@@ -68,8 +70,8 @@ class Processing:
         for task in self._gathering:
             task.cancel()
 
-    async def _start_all(self, message: Message, pipeline: Pipeline[Any]) -> "list[asyncio.Task[None]]":
-        waiting, tasks = list(dict.fromkeys(message.run_ids)), list[asyncio.Task[None]]()
+    async def _start_all(self, message: Message, pipeline: Pipeline[Any]) -> "list[asyncio.Task[Any]]":
+        waiting, tasks = list(dict.fromkeys(message.run_ids)), list[asyncio.Task[Any]]()
         gathering = asyncio.ensure_future(self._gather(message, pipeline, waiting, tasks))
         self._gathering.add(gathering)
         try:
@@ -85,7 +87,7 @@ class Processing:
         return tasks
 
     async def _gather(
-        self, message: Message, pipeline: Pipeline[Any], waiting: list[UUID], tasks: "list[asyncio.Task[None]]"
+        self, message: Message, pipeline: Pipeline[Any], waiting: list[UUID], tasks: "list[asyncio.Task[Any]]"
     ) -> None:
         while waiting:
             free = await self._slots.take(len(waiting))
@@ -100,7 +102,7 @@ class Processing:
             finally:
                 self._slots.give_back(free - used)
 
-    def _start(self, claimed: Claimed, pipeline: Pipeline[Any], message: Message) -> "asyncio.Task[None]":
+    def _start(self, claimed: Claimed, pipeline: Pipeline[Any], message: Message) -> "asyncio.Task[Any]":
         journal = RunJournal(claimed.run, self._writes, is_held=self._claims.is_held)
         running = self._execution.run(claimed, journal, pipeline=pipeline, message=message)
         task = asyncio.get_running_loop().create_task(running, name=f"run:{claimed.run.run_id}")
@@ -108,12 +110,12 @@ class Processing:
         self._held.add(claimed, journal, task)
         return task
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
         self._slots.give_back(1)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a run's execution broke; it is given back", task=task.get_name(), exc_info=error)
 
-    async def _wait_for(self, tasks: "Sequence[asyncio.Task[None]]") -> int:
+    async def _wait_for(self, tasks: "Sequence[asyncio.Task[Any]]") -> int:
         if not tasks:
             return 0
         _, left = await asyncio.wait(tasks, timeout=self._acknowledge_after)
@@ -136,3 +138,9 @@ class Processing:
             await self._claims.release(message, run_ids)
         except DatabaseUnavailable:
             _log.warning("runs not released; the relay sends them again when their time is over", runs=len(run_ids))
+
+
+def _outcomes(tasks: "Sequence[asyncio.Task[Any]]") -> dict[str, int]:
+    """Count how the runs ended that have."""
+    well = [task for task in tasks if task.done() and not task.cancelled() and task.exception() is None]
+    return dict(Counter(str(task.result()) for task in well if task.result() is not None))

@@ -132,7 +132,15 @@ def test_up_stays_until_ctrl_c_and_its_data_survives(output: Path, tmp_path: Pat
     api = f"http://127.0.0.1:{settings['THROUGHLINE_API_PORT']}"
     event = {"type": "github.watch", "id": "1", "data": {"action": "started", "sender": {"login": "ada"}}}
     with command("up", output=output, cwd=tmp_path, **settings) as up:
-        assert api in up.until("Ctrl-C stops everything")
+        shown = up.until("Ctrl-C stops everything")
+        assert api in shown
+        places = dict(re.findall(r"(relay|worker|cell) :(\d+)", shown)) | {
+            "flower": settings["THROUGHLINE_FLOWER_PORT"]
+        }
+        assert places.keys() == {"relay", "worker", "cell", "flower"}
+        for place in places.values():
+            metrics = httpx.get(f"http://127.0.0.1:{place}/metrics", trust_env=False)
+            assert (metrics.status_code, "# HELP" in metrics.text) == (200, True), place
         event_id = httpx.post(f"{api}/events", json=event, trust_env=False).json()["event_id"]
         up.process.send_signal(signal.SIGINT)
         up.process.send_signal(signal.SIGINT)
@@ -211,6 +219,16 @@ def test_up_says_in_one_line_that_a_port_is_taken(output: Path, tmp_path: Path) 
             assert up.end() == 2
         assert re.search(rf"{port}.*(taken|in use)", up.said), up.said
     assert "Traceback" not in up.said
+
+
+def test_up_and_demo_say_in_one_line_that_a_module_of_pipelines_is_missing(output: Path, tmp_path: Path) -> None:
+    missing = {"THROUGHLINE_PIPELINES_MODULES": '["nowhere"]'}
+    for name in ("up", "demo"):
+        with command(name, output=output, cwd=tmp_path, **up_settings(**missing)) as running:
+            assert running.end() == 2
+        (line,) = running.said.splitlines()
+        assert re.match(r"throughline: module 'nowhere' can't be imported .*THROUGHLINE_PIPELINES_MODULES", line)
+    assert [path.name for path in tmp_path.iterdir()] == ["output"], "nothing was started"
 
 
 def test_up_says_in_one_line_that_the_database_is_of_a_newer_release(

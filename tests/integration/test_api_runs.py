@@ -263,6 +263,35 @@ async def test_dead_runs_are_looked_at_first_and_then_purged_with_their_events(
     assert await status_of(api, alive) == "queued"
 
 
+async def test_a_mistake_in_several_fields_is_told_of_each(api: httpx.AsyncClient) -> None:
+    answer = (await api.post("/runs/replay", json={"limit": 0, "after": "yesterday", "who": 1})).json()
+    fields = [error["field"] for error in answer["errors"]]
+    assert sorted(fields) == ["after", "dry_run", "limit", "who"]
+    assert answer["detail"] == "; ".join(f"{error['field']}: {error['message']}" for error in answer["errors"])
+    many = {"dry_run": True} | {f"f{number}": 1 for number in range(30)}
+    assert (await api.post("/runs/replay", json=many)).json()["detail"].endswith("; and 20 more")
+
+
+async def test_dead_runs_of_a_pipeline_that_the_api_has_not_loaded_are_told_and_left_out(
+    api: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    for _ in range(3):
+        await failed(api, engine)
+    async with transaction(engine) as connection:
+        await connection.execute(
+            text("UPDATE runs SET pipeline = 'gone' WHERE run_id = (SELECT max(run_id::text)::uuid FROM runs)")
+        )
+    look = (await api.post("/runs/replay", json={"dry_run": True})).json()
+    assert (look["matching"], look["left_out"], len(look["sample"])) == (2, {"gone": 1}, 2)
+    done = (await api.post("/runs/replay", json={"dry_run": False})).json()
+    assert (done["matching"], done["replayed"], done["left_out"]) == (2, 2, {"gone": 1})
+    asked = (await api.post("/runs/replay", json={"dry_run": True, "pipeline": "gone"})).json()
+    assert (
+        asked["detail"]
+        == "pipeline: the API has not loaded this pipeline; name its module in THROUGHLINE_PIPELINES_MODULES"
+    )
+
+
 async def test_runs_are_listed_in_pages(api: httpx.AsyncClient) -> None:
     made = [(await sent(api))["runs"][0]["run_id"] for _ in range(5)]
     seen: list[str] = []

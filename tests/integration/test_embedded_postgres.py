@@ -7,8 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from events import ThroughlineError
+from throughline.cli.database import data_hint
 from throughline.cli.main import app
-from throughline.embedded import EmbeddedPostgres, running_postgres_url
+from throughline.embedded import EmbeddedPostgres, free_port, running_postgres_url
 from throughline.errors import FolderInUse, FolderUnusable, ServiceFailed
 
 
@@ -31,15 +32,33 @@ def test_commits_are_durable_and_text_is_utf_8(postgres: EmbeddedPostgres) -> No
 
 
 def test_who_has_the_folder_finds_the_server_that_runs_there(tmp_path: Path) -> None:
-    with pytest.raises(FolderUnusable, match="no PostgreSQL of ours runs over"):
+    with pytest.raises(FolderUnusable, match="holds no PostgreSQL of a throughline up"):
         running_postgres_url(tmp_path)
     with EmbeddedPostgres(tmp_path / "postgres") as server:
         assert running_postgres_url(tmp_path) == server.url
         told = CliRunner().invoke(app, ["trace", "01", "--data", str(tmp_path)]).exception
         assert isinstance(told, ThroughlineError)
         assert re.fullmatch(r'PostgreSQL at \S+: .*relation "events" does not exist.*', str(told))
-    with pytest.raises(FolderUnusable, match="no PostgreSQL of ours runs over"):
-        running_postgres_url(tmp_path)
+        pid_file = (tmp_path / "postgres" / "cluster" / "postmaster.pid").read_text()
+    for left in (None, pid_file):
+        if left:
+            (tmp_path / "postgres" / "cluster" / "postmaster.pid").write_text(left)
+        for command in (["trace", "01"], ["top", "--once"], ["audit"], ["doctor"]):
+            told = CliRunner().invoke(app, [*command, "--data", str(tmp_path)]).exception
+            assert isinstance(told, FolderUnusable)
+            assert str(told).endswith(f"start it with throughline up --data {tmp_path}, and look while it is up")
+
+
+def test_who_does_not_say_where_to_look_is_told_of_the_stack_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("THROUGHLINE_DATABASE_URL", raising=False)
+    assert data_hint() == ""
+    (tmp_path / ".throughline" / "postgres").mkdir(parents=True)
+    assert data_hint().endswith("give --data .throughline")
+    monkeypatch.setenv("THROUGHLINE_DATABASE_URL", f"postgresql://a:b@127.0.0.1:{free_port()}/none")
+    assert data_hint() == ""
 
 
 def test_a_wrong_password_is_refused(postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,10 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
 
-from throughline.embedded import EmbeddedRedis
+from throughline.embedded import EmbeddedRedis, started_redis_url
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +17,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
 def client(server: EmbeddedRedis) -> Iterator["redis.Redis"]:
     with redis.Redis.from_url(server.url, decode_responses=True) as found:
         yield found
+
+
+def test_who_has_the_folder_finds_the_server_that_was_started_there(tmp_path: Path) -> None:
+    assert started_redis_url(tmp_path) is None
+    with EmbeddedRedis(tmp_path / "redis") as server:
+        assert started_redis_url(tmp_path) == server.url
 
 
 def test_without_the_password_it_does_nothing(server: EmbeddedRedis) -> None:

@@ -337,7 +337,7 @@ async def test_dead_runs_are_counted_and_taken_in_batches_until_none_is_left(eng
     origins = [await failed_run(engine) for _ in range(5)]
     matching = DeadFilter(pipelines=PIPELINES, failure_kind=FailureKind.ERROR, type="t")
     async with engine.connect() as connection:
-        assert await replays.count_dead(connection, tenant=TENANT, matching=matching) == 5
+        assert await replays.count_dead(connection, tenant=TENANT, matching=matching) == {"p0": 5}
         sample = await replays.sample_dead(connection, tenant=TENANT, matching=matching, most=2)
         assert [run.run_id for run in sample] == sorted(origins)[:2]
         for changed in (
@@ -347,11 +347,11 @@ async def test_dead_runs_are_counted_and_taken_in_batches_until_none_is_left(eng
             DeadFilter(pipelines=PIPELINES, after=datetime(2100, 1, 1, tzinfo=UTC)),
             DeadFilter(pipelines=PIPELINES, before=datetime(2000, 1, 1, tzinfo=UTC)),
         ):
-            assert await replays.count_dead(connection, tenant=TENANT, matching=changed) == 0
+            assert await replays.count_dead(connection, tenant=TENANT, matching=changed) == {}
         assert (await standing.standing_counts(connection))[0] == 5
     assert [len(await replay_dead(engine, most=2)) for _ in range(4)] == [2, 2, 1, 0]
     async with engine.connect() as connection:
-        assert await replays.count_dead(connection, tenant=TENANT, matching=matching) == 0
+        assert await replays.count_dead(connection, tenant=TENANT, matching=matching) == {}
         assert (await standing.standing_counts(connection))[0] == 0
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from settings import load_settings
+from throughline.cli.database import Data, data_hint, reachable, settings_for
 from throughline.cli.output import console
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ def audit(
     ] = 60.0,
     most: Annotated[int, typer.Option(min=1, help="Ids named for each check, at most.")] = 20,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds each check may take.")] = 60.0,
+    data: Data = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what each check found as JSON.")] = False,
 ) -> None:
     """Look through the database for states that can't be, in one snapshot, changing nothing; 1 when there are any."""
     from storage.audit import audit as look
-    from throughline.cli.database import reachable
 
-    settings = load_settings().database
-    with reachable(settings):
+    settings = settings_for(data).database
+    with reachable(settings, hint=data_hint()):
         findings = asyncio.run(look(settings, grace=grace, most=most, check_timeout=timeout))
     bad = [finding for finding in findings if finding.count]
     if as_json:

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,23 +14,44 @@ from storage.engine import is_unavailable
 
 Data = Annotated[
     Path | None,
-    typer.Option("--data", help="The folder of a throughline up: look into its database.", show_default=False),
+    typer.Option(
+        "--data",
+        metavar="FOLDER",
+        help="The folder of a running throughline up (.throughline): look into its servers.",
+        show_default=False,
+    ),
 ]
 
 
 def settings_for(data: Path | None) -> Settings:
-    """Read the settings; with a folder, its PostgreSQL is in the place of THROUGHLINE_DATABASE_URL."""
+    """Read the settings; with a folder, its servers are in the place of THROUGHLINE_DATABASE_URL and …_REDIS_URL.
+
+    Raises:
+        FolderUnusable: no PostgreSQL of ours runs over the folder.
+
+    """
     settings = load_settings()
     if data is None:
         return settings
-    from throughline.embedded import running_postgres_url
+    from throughline.embedded import running_postgres_url, started_redis_url
 
     database = settings.database.model_copy(update={"url": SecretStr(running_postgres_url(data))})
-    return settings.model_copy(update={"database": database})
+    redis_url = started_redis_url(data)
+    redis = settings.redis.model_copy(update={"url": SecretStr(redis_url)}) if redis_url else settings.redis
+    return settings.model_copy(update={"database": database, "redis": redis})
+
+
+def data_hint() -> str:
+    """Say how to look into a stack of ours where there may be one, and nothing says to look elsewhere; else nothing."""
+    from throughline.embedded import DEFAULT_FOLDER
+
+    if "THROUGHLINE_DATABASE_URL" in os.environ or not (DEFAULT_FOLDER / "postgres").is_dir():
+        return ""
+    return f"to look into what throughline up has started here, give --data {DEFAULT_FOLDER}"
 
 
 @contextmanager
-def reachable(settings: DatabaseSettings) -> Iterator[None]:
+def reachable(settings: DatabaseSettings, *, hint: str = "") -> Iterator[None]:
     """Turn a lost or refused connection in the block into one line that names the server, without its password."""
     try:
         yield
@@ -37,7 +59,8 @@ def reachable(settings: DatabaseSettings) -> Iterator[None]:
         cause = error.__cause__ if type(error).__name__ == "DatabaseUnavailable" and error.__cause__ else error
         if is_unavailable(cause):
             url = mask_url(settings.url.get_secret_value())
-            raise ConfigurationError(f"PostgreSQL at {url}: {first_line(cause)} (THROUGHLINE_DATABASE_URL)") from error
+            said = f"PostgreSQL at {url}: {first_line(cause)} (THROUGHLINE_DATABASE_URL)"
+            raise ConfigurationError(f"{said}; {hint}" if hint else said) from error
         raise
 
 

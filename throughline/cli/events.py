@@ -8,7 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from settings import load_settings
-from throughline.cli.output import console, say_error, styled
+from throughline.cli.nothing import say_nothing_matches
+from throughline.cli.output import console, print_whole, say_error, styled
 
 if TYPE_CHECKING:
     from throughline.client import Client
@@ -98,8 +99,11 @@ def list_(  # noqa: PLR0913 - each filter of the API
                 limit=limit, type=kind, source=source, status=status, pipeline=pipeline, after=after, before=before
             )
         )
+        if not found:
+            say_nothing_matches(client, "events", kind=kind, pipeline=pipeline)
     if as_json:
         typer.echo(json.dumps(found))
+    if as_json or not found:
         return
     table = Table("event", "received", "type", "source", "status", "pipelines", box=None, pad_edge=False)
     for event in found:
@@ -107,7 +111,7 @@ def list_(  # noqa: PLR0913 - each filter of the API
         received = event["received_at"][:19].replace("T", " ")
         kind, source = escape(event["type"]), escape(event["source"])
         table.add_row(event["event_id"], received, kind, source, styled(event["status"]), runs)
-    console.print(table)
+    print_whole(table)
 
 
 @app.command()

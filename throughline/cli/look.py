@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from settings import SettingReference, load_settings, setting_references
+from throughline.cli.database import Data, data_hint, settings_for
 from throughline.cli.output import console
 
 pipelines = typer.Typer(help="The pipelines that events go to.", no_args_is_help=True)
@@ -79,18 +80,20 @@ def settings_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-def doctor() -> None:
+def doctor(*, data: Data = None) -> None:
     """Look at what the processes need: a verdict a line, and what to do about it; 1 when something is bad."""
     from throughline.doctor import Verdict, examine
 
     worst = 0
     table = Table("", "what", "found", "what to do", box=None, pad_edge=False)
-    for finding in examine(load_settings()):
+    for finding in examine(settings_for(data)):
         worst = max(worst, int(finding.verdict is Verdict.BAD))
         verdict = f"[{_STYLE[finding.verdict]}]{finding.verdict}[/]"
         table.add_row(verdict, finding.subject, escape(finding.said), escape(finding.mend))
     console.print(table)
     if worst:
+        if data is None and (hint := data_hint()):
+            console.print(hint, markup=False, soft_wrap=True)
         raise typer.Exit(worst)
 
 

@@ -1,9 +1,15 @@
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.measure import Measurement
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _WIDE = 160
+_WIDEST = 10_000
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDE)
 errors = Console(stderr=True, highlight=False)
@@ -27,6 +33,13 @@ STATUS_STYLE = {
 def say_error(message: str) -> None:
     """Print one line on stderr, as every command does before it ends with a code that isn't 0."""
     errors.print(f"throughline: {message}", style="red", markup=False, soft_wrap=True)
+
+
+def print_whole(table: "Table") -> None:
+    """Print a table as wide as it is: where the terminal is narrower, lines go on in the next one and no id is cut."""
+    wide = console.options.update(width=_WIDEST)
+    table.width = Measurement.get(console, wide, table).maximum
+    console.print(table, crop=False, no_wrap=True, overflow="ignore")
 
 
 def styled(status: str) -> str:

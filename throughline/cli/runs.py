@@ -6,7 +6,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from throughline.cli.events import AsJson, Url, client_of
-from throughline.cli.output import console, styled
+from throughline.cli.nothing import say_nothing_matches
+from throughline.cli.output import console, print_whole, styled
 
 app = typer.Typer(help="Find runs, cancel, replay or purge them.", no_args_is_help=True)
 
@@ -33,8 +34,11 @@ def list_(  # noqa: PLR0913 - each filter of the API
     filters |= {"status": "failed", "replayed": "false"} if dead else {"status": status}
     with client_of(url) as client:
         found = list(client.runs(limit=limit, **filters))
+        if not found:
+            say_nothing_matches(client, "runs", kind=kind, pipeline=pipeline)
     if as_json:
         typer.echo(json.dumps(found))
+    if as_json or not found:
         return
     table = Table("run", "event", "pipeline", "status", "attempts", "ended", "error", box=None, pad_edge=False)
     for run in found:
@@ -48,7 +52,7 @@ def list_(  # noqa: PLR0913 - each filter of the API
             ended,
             escape(_error(run)),
         )
-    console.print(table)
+    print_whole(table)
 
 
 @app.command()
@@ -151,6 +155,12 @@ def _say_dead(answer: dict[str, Any], *, limit: int) -> None:
     would = min(answer["matching"], limit)
     counts = f"{would} would be replayed" if answer["dry_run"] else f"{answer['replayed']} replayed"
     console.print(f"{answer['matching']} dead runs match, {counts}")
+    for pipeline, count in answer.get("left_out", {}).items():
+        console.print(
+            f"{count} more of {escape(pipeline)} are left out: the API has not loaded that pipeline "
+            "(THROUGHLINE_PIPELINES_MODULES)",
+            soft_wrap=True,
+        )
     _say_sample(answer["sample"], of=would if answer["dry_run"] else answer["replayed"])
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from throughline.cli.database import Data, reachable, settings_for
+from throughline.cli.database import Data, data_hint, reachable, settings_for
 from throughline.cli.output import console
 
 
@@ -19,7 +19,7 @@ def top(
 
     settings = settings_for(data)
     if once or not sys.stdout.isatty():
-        with reachable(settings.database):
+        with reachable(settings.database, hint=data_hint()):
             screen = asyncio.run(look_once(settings.database, interval=interval))
         console.print(screen)
     else:

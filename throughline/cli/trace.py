@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from events import DEFAULT_TENANT
-from throughline.cli.database import Data, reachable, settings_for
+from throughline.cli.database import Data, data_hint, reachable, settings_for
 from throughline.cli.output import plain, say_error
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def trace(
     prefix = IdPrefix.parse(wanted)
     if prefix is None:
         _refuse(f"{plain(wanted)!r} is no id of an event or a run, nor the beginning of one")
-    with reachable(settings.database):
+    with reachable(settings.database, hint=data_hint()):
         found = asyncio.run(look_up(settings.database, prefix, tenant=DEFAULT_TENANT))
     if found.story is None:
         _refuse(_none_or_many(wanted, found.matching))

@@ -15,6 +15,7 @@ from throughline.client import FINAL, ApiRefused, Client
 from throughline.demo.outcome import Outcome
 from throughline.embedded import DataFolder
 from throughline.local import LocalStack, StackPlan
+from throughline.local.pipelines import require_pipelines
 from throughline.local.up import show_progress
 from throughline.samples import SAMPLES, read_samples
 from throughline.supervision import OnExit, Supervisor
@@ -25,6 +26,7 @@ _ROWS = 16
 
 def run_demo(settings: Settings, *, events: Path | None, timeout: float) -> int:
     """Run the demo; return 0 only if every event ended as it should. Nothing stays: no process, no file."""
+    require_pipelines(settings.pipelines)
     outcomes = [Outcome(sample=sample) for sample in read_samples(events or SAMPLES)]
     home = Path(tempfile.mkdtemp(prefix="throughline-demo-"))
     try:

@@ -5,7 +5,7 @@ from throughline.embedded.folder import DEFAULT_FOLDER, DataFolder
 from throughline.embedded.ports import free_port, port_is_free
 from throughline.embedded.postgres import EmbeddedPostgres
 from throughline.embedded.redis import EmbeddedRedis
-from throughline.embedded.running import running_postgres_url
+from throughline.embedded.running import running_postgres_url, started_redis_url
 from throughline.embedded.server import EmbeddedServer
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "free_port",
     "port_is_free",
     "running_postgres_url",
+    "started_redis_url",
 ]

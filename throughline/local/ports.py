@@ -48,6 +48,18 @@ def listeners(settings: Settings, *, workers: int) -> Iterator[Listener]:
             yield Listener(server="worker", host=worker.metrics_host, port=port, setting=setting)
 
 
+def metrics_of_workers(settings: Settings, *, workers: int) -> list[int]:
+    """List the ports that answer with the workers' metrics; with prefork the children's, since they have them."""
+    first, each = settings.worker.metrics_port, ports_per_worker(settings)
+    skipped = 1 if settings.worker.pool == "prefork" else 0
+    return [first + each * number + place for number in range(workers) for place in range(skipped, each)]
+
+
+def cell_port(settings: Settings, *, workers: int) -> int:
+    """Return the cell's port, which is behind the workers'; its child, that has the metrics, is on the next one."""
+    return settings.worker.metrics_port + ports_per_worker(settings) * workers
+
+
 def ports_per_worker(settings: Settings) -> int:
     """A prefork worker has a port for itself and one for each child."""
     return 1 + settings.worker.concurrency if settings.worker.pool == "prefork" else 1

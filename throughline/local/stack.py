@@ -11,7 +11,7 @@ from migrations import upgrade
 from settings import Settings
 from throughline.cli.database import reachable
 from throughline.embedded import DataFolder, EmbeddedPostgres, EmbeddedRedis, ExternalServer, free_port
-from throughline.local.ports import CELL_PORTS, ports_per_worker, require_free_ports
+from throughline.local.ports import CELL_PORTS, cell_port, ports_per_worker, require_free_ports
 from throughline.local.secrets import kept_secret
 from throughline.supervision import ProcessService, Supervisor, http_ok
 
@@ -134,7 +134,7 @@ class LocalStack:
     def _cell(self) -> ProcessService:
         """The process that takes the runs under whom others died; what is set for the workers is not for it."""
         worker = self.settings.worker
-        port = worker.metrics_port + ports_per_worker(self.settings) * self._plan.workers if worker.metrics_port else 0
+        port = cell_port(self.settings, workers=self._plan.workers) if worker.metrics_port else 0
         return self._process(
             "cell",
             command="worker",

@@ -2,6 +2,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from rich.markup import escape
 from settings import Settings
 from throughline.cli.output import console
 from throughline.embedded import DataFolder
+from throughline.local.pipelines import require_pipelines
+from throughline.local.ports import cell_port, metrics_of_workers
 from throughline.local.stack import LocalStack, StackPlan
 from throughline.supervision import OnExit, Progress, Step, StopRequested, Supervisor
 
@@ -25,24 +28,29 @@ def show_progress(progress: Progress) -> None:
 
 
 def stay_up(settings: Settings, plan: StackPlan, *, data: Path) -> None:
-    """Start the stack over the folder ``data``, show where it answers, and keep it up until a stop signal."""
+    """Start the stack over the folder ``data``, show where it answers, and keep it up until a stop signal.
+
+    Raises:
+        PipelineError: a module of pipelines can't be loaded; nothing was started.
+
+    """
+    require_pipelines(settings.pipelines)
     with DataFolder(data) as folder, Supervisor(on_exit=OnExit.RESTART, report=show_progress) as supervisor:
         stack = LocalStack(settings, plan, folder=folder)
         stack.start(supervisor, say=lambda text: console.print(f"  {text}", style="dim"))
-        _show_addresses(stack, folder)
+        _show_addresses(stack, folder, workers=plan.workers)
         with suppress(StopRequested):
             supervisor.watch()
 
 
-def _show_addresses(stack: LocalStack, folder: DataFolder) -> None:
+def _show_addresses(stack: LocalStack, folder: DataFolder, *, workers: int) -> None:
     settings = stack.settings
     own = settings.flower.password is None or not os.environ.get("THROUGHLINE_FLOWER_PASSWORD")
     password = f"password in {folder.path / 'flower-password'}" if own else "with the password that you set"
     lines = {
         "API": f"{stack.api_url}/docs",
         "Flower": f"{stack.flower_url} as {settings.flower.user}, {password}",
-        "metrics": f"{stack.api_url}/metrics, relay :{settings.relay.metrics_port}, "
-        f"worker :{settings.worker.metrics_port}",
+        "metrics": ", ".join(_metrics(stack, workers=workers)),
         "logs": str(folder.logs),
         "look in": f"{_command()} top --data {shlex.quote(str(folder.path))}, or trace with an event's id",
         "send one": f"{_command()} events send --url {stack.api_url} FILE",
@@ -51,6 +59,23 @@ def _show_addresses(stack: LocalStack, folder: DataFolder) -> None:
     for name, said in lines.items():
         console.print(f"{name:>9}  {said}", markup=False, soft_wrap=True)
     console.print("\n  up; Ctrl-C stops everything", style="bold")
+
+
+def _metrics(stack: LocalStack, *, workers: int) -> Iterator[str]:
+    """Name each process that serves metrics, and where."""
+    yield f"{stack.api_url}/metrics"
+    relay, worker = stack.settings.relay, stack.settings.worker
+    if relay.metrics_port:
+        yield f"relay {_place(relay.metrics_host, relay.metrics_port)}"
+    if worker.metrics_port:
+        ports = map(str, metrics_of_workers(stack.settings, workers=workers))
+        yield f"worker {_place(worker.metrics_host, ' '.join(ports))}"
+        yield f"cell {_place(worker.metrics_host, cell_port(stack.settings, workers=workers) + 1)}"
+    yield f"flower {stack.flower_url}/metrics"
+
+
+def _place(host: str, port: int | str) -> str:
+    return f":{port}" if host == "127.0.0.1" else f"{host}:{port}"
 
 
 def _command() -> str:

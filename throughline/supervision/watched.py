@@ -30,6 +30,7 @@ class Watched:
         self._launched_at = 0.0
         self._next_launch: float | None = None
         self._pause = FIRST_PAUSE
+        self._tries = 0
 
     def launch(self) -> None:
         """Start it; what fails is a ``StackError``."""
@@ -66,10 +67,13 @@ class Watched:
             raise self.service.failure()
         elif self.step_to_ready() and self._age() > GOOD_AFTER:
             self._pause = FIRST_PAUSE
+            self._tries = 0
 
     def _schedule(self) -> None:
         self._next_launch = time.monotonic() + self._pause
-        self._report(Progress(service=self.service.name, step=Step.RESTARTING, seconds=self._pause))
+        self._tries += 1
+        told = Progress(service=self.service.name, step=Step.RESTARTING, seconds=self._pause, tries=self._tries)
+        self._report(told)
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
     def _age(self) -> float:

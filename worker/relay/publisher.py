@@ -26,7 +26,7 @@ from observability.tracing import (
     traceparent_of,
 )
 from observability.tracing.celery_spans import publishing
-from worker.app import TASK_NAME
+from worker.app import TASK_NAME, shown_arguments
 from worker.relay.chunking import Outgoing
 
 _REDIS_FAULTS: Final = (OperationalError, RedisError, OSError)
@@ -140,7 +140,7 @@ class Publisher:
                 TASK_NAME,
                 kwargs={"tenant": message.tenant, "pipeline": message.pipeline, "run_ids": ids},
                 argsrepr="()",
-                kwargsrepr=f"pipeline={message.pipeline} runs={len(ids)} first={ids[0]}",
+                kwargsrepr=shown_arguments(message.pipeline, ids),
                 queue=message.queue,
                 task_id=task_id,
                 producer=producer,

@@ -5,12 +5,12 @@ import threading
 import types
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
 from opentelemetry import trace
 from prometheus_client import CollectorRegistry
-from pydantic import BaseModel, Field, computed_field
+from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator
 
 from events import (
     Cancelled,
@@ -168,7 +168,7 @@ async def test_data_that_no_longer_fits_the_schema_fails_as_an_invalid_event() -
     outcome = await run(make(Sum), event=event("secret"))
     assert isinstance(outcome, Failed)
     assert outcome.kind is FailureKind.INVALID_EVENT
-    assert outcome.error.message == "Data: number: int_parsing"
+    assert outcome.error.message == "Data: 'number' should be a valid integer, unable to parse string as an integer"
 
 
 # --- outputs
@@ -280,6 +280,52 @@ async def test_an_output_that_cannot_be_stored_fails_at_once_and_names_the_node(
     assert "'tested'" in failed.error.message
     assert SECRET not in f"{failed.error.message}"
     assert (journal.records[0].status, journal.records[0].output) == (NodeStatus.FAILED, None)
+
+
+class Receipt(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(min_length=3)
+    cents: int = Field(gt=0)
+    paid: Literal["cash", "card"] = "cash"
+
+    @field_validator("text")
+    @classmethod
+    def _is_no_secret(cls, value: str) -> str:
+        if SECRET in value:
+            message = f"{value} is secret"
+            raise ValueError(message)
+        return value
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ({"cents": 1}, "returned dict, which does not fit Receipt: 'text' is missing"),
+        (
+            {"text": "x", "cents": "many", "paid": "cheque"},
+            (
+                "returned dict, which does not fit Receipt: 'text' should have at least 3 characters; "
+                "'cents' should be a valid integer, unable to parse string as an integer; "
+                "'paid' should be 'cash' or 'card'"
+            ),
+        ),
+        (
+            {"text": SECRET, "cents": 0, "who": 1},
+            (
+                "returned dict, which does not fit Receipt: 'text' is not valid; 'cents' should be greater than 0; "
+                "'who' is not one of its fields"
+            ),
+        ),
+        (None, "returned NoneType, which does not come back from JSON as Receipt: it should be an object"),
+    ],
+)
+async def test_what_does_not_fit_is_told_in_a_sentence_that_names_node_and_fields(output: Any, said: str) -> None:
+    async def give(_: TaskContext[Data]) -> Any:
+        return output
+
+    failed = await failure(make(node(give, output=Receipt)))
+    assert failed.error.message == f"node 'tested' {said}"
 
 
 @pytest.mark.parametrize("text", ["\\u0000", "\\\\u0000", "\u0001", "\U0001f600", ""])

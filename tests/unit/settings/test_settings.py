@@ -33,6 +33,27 @@ def test_settings_are_frozen() -> None:
         ("THROUGHLINE_LOG_REDACT", '["customer.*"]', "THROUGHLINE_LOG_REDACT: entry 1 is no field's name"),
         ("THROUGHLINE_LOG_REDACT", '["iban", "Id"]', "THROUGHLINE_LOG_REDACT: entry 2 would hide trace_id"),
         ("THROUGHLINE_LOG_REDACT", "[7]", "THROUGHLINE_LOG_REDACT: "),
+        (
+            "THROUGHLINE_API_FLOWER_URL",
+            "hunter2",
+            "THROUGHLINE_API_FLOWER_URL: must be an absolute http:// or https://",
+        ),
+        ("THROUGHLINE_API_FLOWER_URL", "//hunter2/flower", "THROUGHLINE_API_FLOWER_URL: must be an absolute"),
+        ("THROUGHLINE_API_FLOWER_URL", "javascript:hunter2", "THROUGHLINE_API_FLOWER_URL: must be an absolute"),
+        ("THROUGHLINE_API_FLOWER_URL", "http://f:hunter2port", "THROUGHLINE_API_FLOWER_URL: must be an absolute"),
+        ("THROUGHLINE_API_FLOWER_URL", "http://me:hunter2@flower", "THROUGHLINE_API_FLOWER_URL: must hold no name or"),
+        (
+            "THROUGHLINE_API_TRACE_URL_TEMPLATE",
+            "http://hunter2/trace/{trace}",
+            "THROUGHLINE_API_TRACE_URL_TEMPLATE: must have {trace_id}",
+        ),
+        (
+            "THROUGHLINE_API_TRACE_URL_TEMPLATE",
+            "hunter2/{trace_id}",
+            "THROUGHLINE_API_TRACE_URL_TEMPLATE: must be an absolute",
+        ),
+        ("THROUGHLINE_FLOWER_USER", "hunter2:", "THROUGHLINE_FLOWER_USER: must be printable ASCII without a colon"),
+        ("THROUGHLINE_FLOWER_PASSWORD", "hunter2\u00e4", "THROUGHLINE_FLOWER_PASSWORD: must be printable ASCII"),
         ("THROUGHLINE_API_PROT", "8000", "did you mean THROUGHLINE_API_PORT?"),
         ("THROUGHLINE_NOTHING_LIKE_IT", "hunter2", "THROUGHLINE_NOTHING_LIKE_IT: no such setting"),
     ],
@@ -46,6 +67,26 @@ def test_a_mistake_names_the_variable_and_never_its_value(
     assert said in str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_addresses_for_people_are_taken_as_they_are_and_may_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    grafana = "https://grafana.example/explore?left=%7B%22query%22:%22{trace_id}%22%7D"
+    for variable, value in (("FLOWER_URL", "https://ops.example/flower"), ("TRACE_URL_TEMPLATE", grafana)):
+        monkeypatch.setenv(f"THROUGHLINE_API_{variable}", value)
+    api = load_settings().api
+    assert (api.flower_url, api.trace_url_template) == ("https://ops.example/flower", grafana)
+    for variable in ("API_FLOWER_URL", "API_TRACE_URL_TEMPLATE", "FLOWER_PASSWORD"):
+        monkeypatch.setenv(f"THROUGHLINE_{variable}", "")
+    settings = load_settings()
+    assert (settings.api.flower_url, settings.api.trace_url_template, settings.flower.password) == (None, None, None)
+
+
+@pytest.mark.parametrize(("given", "path"), [("flower", "/flower"), ("/ops/flower/", "/ops/flower"), ("/", "")])
+def test_flowers_path_begins_with_a_slash_and_ends_with_none(
+    monkeypatch: pytest.MonkeyPatch, given: str, path: str
+) -> None:
+    monkeypatch.setenv("THROUGHLINE_FLOWER_URL_PREFIX", given)
+    assert load_settings().flower.url_prefix == path
 
 
 def test_every_setting_is_described() -> None:

@@ -9,7 +9,7 @@ from settings import Settings, load_settings
 from throughline.embedded import DataFolder, free_port
 from throughline.errors import PortTaken
 from throughline.local import LocalStack, StackPlan
-from throughline.local.ports import listeners, require_free_ports
+from throughline.local.ports import cell_port, listeners, metrics_of_workers, require_free_ports
 from throughline.supervision import Supervisor
 
 PORTS = (
@@ -58,6 +58,16 @@ def test_each_worker_has_a_port_each_prefork_child_another_and_the_cell_two(
 ) -> None:
     found = listeners(Settings.model_validate({"worker": settings}), workers=2)
     assert [listener.port for listener in found if listener.server == "worker"] == list(ports)
+
+
+@pytest.mark.parametrize(
+    ("settings", "workers", "cell"),
+    [({}, [9102, 9103], 9104), ({"pool": "prefork", "concurrency": 2}, [9103, 9104, 9106, 9107], 9108)],
+)
+def test_metrics_are_where_the_processes_serve_them(settings: dict[str, Any], workers: list[int], cell: int) -> None:
+    chosen = Settings.model_validate({"worker": settings})
+    assert metrics_of_workers(chosen, workers=2) == workers
+    assert cell_port(chosen, workers=2) == cell
 
 
 def test_metrics_that_are_served_nowhere_need_no_port() -> None:

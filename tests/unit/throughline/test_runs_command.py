@@ -86,6 +86,23 @@ def test_dead_runs_are_the_failed_ones_that_nobody_has_replayed(api: _Api) -> No
     assert api.asked == [("GET", "/runs?pipeline=p&status=failed&replayed=false&limit=5", None)]
 
 
+@pytest.mark.parametrize("what", ["events", "runs"])
+def test_a_list_of_nothing_says_so_and_names_types_that_may_be_meant(api: _Api, what: str) -> None:
+    api.answers["/events"] = (200, {"items": [], "next_cursor": None})
+    api.answers["/runs"] = (200, {"items": [], "next_cursor": None})
+    api.answers["/pipelines"] = (200, {"items": [{"name": "triage", "types": ["github.issues"]}]})
+    output = said(api, what, "list", "--type", "github.issue", "--pipeline", "triag")
+    assert output == (
+        f"no {what} match; --type is exact; near 'github.issue': github.issues; "
+        "--pipeline is exact; near 'triag': triage\n"
+    )
+    assert said(api, what, "list", "--type", "else") == f"no {what} match; --type is exact\n"
+    api.answers.pop("/pipelines")
+    assert said(api, what, "list", "--type", "github.issue") == f"no {what} match; --type is exact\n"
+    result = CliRunner().invoke(app, [what, "list", "--json", "--url", api.url])
+    assert json.loads(result.stdout) == []
+
+
 def test_a_cancel_says_whether_the_run_has_ended(api: _Api) -> None:
     api.answers[f"/runs/{RUN}/cancel"] = (202, {"status": "running"})
     assert "asked to end it" in said(api, "runs", "cancel", RUN, "--reason", "why")
@@ -113,10 +130,15 @@ def test_dead_runs_are_replayed_after_a_look_or_a_yes_alone(api: _Api) -> None:
     assert "3 dead runs match, 2 would be replayed" in said(
         api, "runs", "replay", "--dead", "--dry-run", "--limit", "2"
     )
+    api.answers["/runs/replay"] = (200, DEAD | {"matching": 0, "left_out": {"gone": 4}, "sample": []})
+    assert "4 more of gone are left out: the API has not loaded that pipeline" in said(
+        api, "runs", "replay", "--dead", "--dry-run"
+    )
     api.answers["/runs/replay"] = (200, DEAD | {"dry_run": False, "replayed": 3})
     assert "3 replayed" in said(api, "runs", "replay", "--dead", "--yes", "--failure-kind", "timeout")
     assert [body for _, _, body in api.asked] == [
         {"limit": 2, "dry_run": True},
+        {"limit": 1000, "dry_run": True},
         {"failure_kind": "timeout", "limit": 1000, "dry_run": False},
     ]
 

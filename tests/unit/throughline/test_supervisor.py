@@ -132,6 +132,7 @@ def test_restarts_pause_longer_each_time_up_to_a_limit(story: list[str], monkeyp
         pauses = lambda: [p.seconds for p in told if p.step is Step.RESTARTING]  # noqa: E731 - asked twice
         assert supervisor.watch(until=lambda: len(pauses()) >= 4, timeout=5)
     assert pauses()[:4] == [0.01, 0.02, 0.03, 0.03]
+    assert [p.tries for p in told if p.step is Step.RESTARTING][:4] == [1, 2, 3, 4]
 
 
 @pytest.fixture

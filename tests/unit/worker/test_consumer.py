@@ -42,6 +42,19 @@ def test_the_first_event_goes_at_once_and_those_that_follow_go_together() -> Non
     assert consumer.flushed == 2
 
 
+def test_an_event_soon_after_the_timers_turn_has_a_timer_of_its_own() -> None:
+    hub = Hub()
+    consumer = Counting(hub)
+    for count in range(1, 4):
+        for _ in range(2):
+            consumer.on_send_event_buffered()
+            hub.turn()
+        assert len(hub.later) == count
+        consumer._next_flush = time.monotonic()
+        hub.later[-1][1]()
+    assert consumer.flushed == 4
+
+
 def test_a_timer_that_got_lost_is_made_again() -> None:
     hub = Hub()
     consumer = Counting(hub)
