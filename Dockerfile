@@ -1,6 +1,6 @@
 # docker build -t throughline .
 # BASE_IMAGE: any Debian image with Python 3.11 or newer and its venv module.
-ARG BASE_IMAGE=python:3.13.14-slim-bookworm
+ARG BASE_IMAGE=python:3.13.12-slim-bookworm@sha256:a58daefb915e1e03ad48f3ca4df8832065412c5c35cacb9d39f4229184de12b6
 
 FROM $BASE_IMAGE AS build
 # For builds that reach their package index another way than pip's default; none is kept in the image.

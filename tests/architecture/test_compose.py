@@ -23,7 +23,7 @@ EACH = pytest.mark.parametrize("name", sorted(SERVICES))
 @EACH
 def test_an_image_is_named_with_its_version(name: str) -> None:
     image = re.sub(r"\$\{\w+:-(.+)\}", r"\1", SERVICES[name]["image"])
-    assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+[\w.-]*", image), image
+    assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?", image), image
 
 
 def test_our_own_image_has_our_version() -> None:
