@@ -1,6 +1,6 @@
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 from pydantic_core import from_json
@@ -25,6 +25,9 @@ CONNECTION_FAULTS = (
     ssl.SSLError,
 )
 
+_CLOSE_WITHIN = 0.3
+"""Seconds to close a connection in order; a pool closes one after the other."""
+
 _UNAVAILABLE_CLASSES = frozenset({"08", "28", "3D", "40", "53", "57", "58"})
 _UNAVAILABLE_STATES = frozenset({"25006", "42P01", "42703"})
 """A standby, which takes no writes; a table or column that is not migrated yet. Somebody mends them while we run."""
@@ -32,6 +35,14 @@ _UNAVAILABLE_STATES = frozenset({"25006", "42P01", "42703"})
 
 class DatabaseUnavailable(Transient):
     """PostgreSQL can't be reached or can't answer now."""
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
+    """One that a server which doesn't answer can't keep from being closed, as SQLAlchemy's pools do without a limit."""
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's signature
+        with suppress(TimeoutError):  # it was cut then
+            await super().close(timeout=min(timeout or _CLOSE_WITHIN, _CLOSE_WITHIN))
 
 
 def dsn_of(settings: DatabaseSettings) -> str:
@@ -48,6 +59,7 @@ async def connect(settings: DatabaseSettings, *, application: str) -> asyncpg.Co
     return await asyncpg.connect(
         dsn_of(settings),
         timeout=settings.connect_timeout,
+        connection_class=_Connection,
         statement_cache_size=100 if settings.prepared_statements else 0,
         server_settings={
             "application_name": f"throughline-{application}",

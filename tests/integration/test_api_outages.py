@@ -133,6 +133,8 @@ async def test_more_than_may_wait_is_told_to_come_back(database_url: str, proxy:
 async def test_the_process_stops_in_time_while_postgresql_is_away(proxy: TcpProxy) -> None:
     async with running_api(proxy.url) as client:
         assert (await client.post("/events", json=ANY)).status_code == 202
+        reads = await asyncio.gather(*(client.get("/events") for _ in range(4)))
+        assert {read.status_code for read in reads} == {200}
         proxy.switch(Mode.SWALLOW)
         request = asyncio.create_task(client.post("/events", json=ANY))
         await asyncio.sleep(0.05)
