@@ -1,19 +1,38 @@
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import DateTime, Integer, Uuid
 
-from events import AttemptOutcome, FailureKind, NodeStatus, QueueReason, RunStatus
+from events import AttemptOutcome, FailureKind, NodeStatus, QueueReason, RunStatus, new_id
+from storage import dead_attempts as dead_attempts_module
 from storage import outcomes
 from storage.dead_attempts import dead_attempts, ended_lately
 from storage.engine import transaction
 from storage.outcomes import Finish, NodeWrite
 from storage.records import NodeResult
+from storage.sql import typed
 from tests.support.relaying import TENANT, World
 
 TRACEPARENT = f"00-{'ab' * 16}-{'cd' * 8}-01"
+
+HISTORY = """
+    WITH e AS (
+        INSERT INTO events (tenant, event_id, source, ce_id, type, data, content_hash, routes)
+        SELECT 'default', gen_random_uuid(), 's', n::text, 't', '{}', ''::bytea, 1 FROM generate_series(1, 20000) AS n
+        RETURNING tenant, event_id
+    ), r AS (
+        INSERT INTO runs (tenant, run_id, event_id, pipeline, pipeline_version, queue, status, attempt, finished_at)
+        SELECT tenant, gen_random_uuid(), event_id, 'p', 1, 'default', 'succeeded', 1, now() - interval '1 day' FROM e
+        RETURNING tenant, run_id
+    )
+    INSERT INTO attempts (tenant, run_id, attempt, lease_id, worker, span_id, outcome, finished_at)
+    SELECT tenant, run_id, 1, gen_random_uuid(), 'w', 'a', 'succeeded', now() - interval '1 day' FROM r
+"""
 
 
 @pytest.fixture
@@ -71,6 +90,30 @@ async def test_what_a_dead_process_ended_lately_is_found_wherever_its_run_is_now
     assert set(await lately(world, dead)) == expected
     assert {run_id for run_id, _ in await lately(world, dead, reach=120.0)} == {key[0] for key in expected} | {before}
     assert await lately(world, dead, most=2) == (await lately(world, dead))[:2]
+
+
+async def test_the_search_after_a_death_does_not_read_the_history(world: World) -> None:
+    async with transaction(world.engine) as connection:
+        await connection.execute(text(HISTORY))
+    async with world.engine.connect() as connection:
+        await connection.execute(text("ANALYZE runs, attempts"))
+        explain = typed(
+            f"EXPLAIN (FORMAT JSON) {dead_attempts_module._ENDED_LATELY.text}",
+            lease_ids=ARRAY(Uuid),
+            since=DateTime(timezone=True),
+            most=Integer(),
+        )
+        values = {"lease_ids": [new_id()], "since": datetime.now(UTC) - timedelta(seconds=10), "most": 100}
+        (plan,) = (await connection.execute(explain, values)).scalar_one()
+    read = [node for node in nodes_of(plan["Plan"]) if node.get("Relation Name") in {"runs", "attempts"}]
+    assert len(read) >= 4
+    assert [node["Node Type"] for node in read if node["Node Type"] == "Seq Scan"] == []
+
+
+def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from nodes_of(part)
 
 
 async def test_an_attempt_is_read_with_its_committed_nodes_and_the_span_before_it(world: World) -> None:
