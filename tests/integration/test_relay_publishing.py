@@ -1,3 +1,4 @@
+import ast
 import asyncio
 import time
 from collections import Counter
@@ -60,7 +61,9 @@ async def test_a_message_holds_one_pipelines_runs_and_goes_to_their_queue(world:
     for queue in ("default", "slow"):
         for message in world.messages(queue):
             assert message.kwargs["tenant"] == TENANT
-            assert "runs=" in message.headers["kwargsrepr"]
+            shown = ast.literal_eval(message.headers["kwargsrepr"])
+            assert (shown["pipeline"], shown["runs"]) == (message.kwargs["pipeline"], len(message.run_ids))
+            assert shown["run_ids"] == message.kwargs["run_ids"]
             found.setdefault((queue, message.kwargs["pipeline"]), []).extend(message.run_ids)
     assert {key: sorted(runs) for key, runs in found.items()} == {key: sorted(runs) for key, runs in wanted.items()}
 
