@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.support.otlp import OtlpReceiver
@@ -64,19 +65,27 @@ def test_too_few_slots_and_lost_leases_fire_their_alerts_which_resolve(stage: St
 
 def children_die(stage: Stage, watching: Prometheus) -> None:
     """Again and again, as from code that kills its process."""
-    begun = f'process_start_time_seconds{{instance=~"{"|".join(stage.children)}"}}'
+
+    def begun() -> set[tuple[str, str]]:
+        found = watching.series(f'process_start_time_seconds{{instance=~"{"|".join(stage.children)}"}}')
+        return {(one["metric"]["instance"], one["value"][1]) for one in found}
+
     for _ in range(3):
-        before = {one["value"][1] for one in watching.series(begun)}
-        seated = {int(worker.rpartition(".")[2]) for worker, *_ in open_leases(stage) if "/" in worker}
-        for process in descendants(stage.whole.services["worker-prefork"].pid):
-            if process.pid in seated:
-                process.send_signal(signal.SIGKILL)
-
-        def are_others(before: set[str] = before) -> bool:
-            return len({one["value"][1] for one in watching.series(begun)} - before) == CHILDREN
-
-        eventually(are_others, what="other children in their seats")
+        seated = eventually(lambda: seated_children(stage), what="children that hold leases")
+        before = begun()
+        for child in seated:
+            child.send_signal(signal.SIGKILL)
+        eventually(
+            lambda before=before: len(begun()) == CHILDREN and not begun() & before, what="others in their seats"
+        )
     watching.awaits("ThroughlineLeaseStorm")
+
+
+def seated_children(stage: Stage) -> list[psutil.Process]:
+    """The children that hold leases; none while some don't yet."""
+    seated = {int(worker.rpartition(".")[2]) for worker, *_ in open_leases(stage) if "/" in worker}
+    living = [one for one in descendants(stage.whole.services["worker-prefork"].pid) if one.pid in seated]
+    return living if len(living) == CHILDREN else []
 
 
 def lease_ends_under_its_worker(stage: Stage, watching: Prometheus) -> None:
