@@ -95,9 +95,14 @@ def _saturated(plan: Plan) -> Alert:
 
 
 def _leases(plan: Plan) -> Alert:
+    """A dead child is counted by its successor, in whose metrics it is the first: they tell of it by having begun."""
+    window = plan.scale.span("10m")
+    ended, begun = "throughline_leases_expired_total", f"changes(process_start_time_seconds[{window}])"
     return Alert(
         name="ThroughlineLeaseStorm",
-        expr=f"sum(increase(throughline_leases_expired_total[{plan.scale.span('10m')}])) > 4",
+        expr=(
+            f"sum(\n  ({begun} > increase({ended}[{window}]) and {ended} > 0)\n  or increase({ended}[{window}])\n) > 4"
+        ),
         lasted="0s",
         severity=Severity.TICKET,
         board=Board.QUEUES,

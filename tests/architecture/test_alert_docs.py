@@ -36,6 +36,11 @@ def test_every_alert_has_a_section_and_every_section_an_alert() -> None:
     assert set(SECTIONS) == set(alerts())
 
 
+def test_every_alert_is_seen_on_the_running_system() -> None:
+    proofs = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests/end_to_end").glob("test_alerts*.py"))
+    assert {name for name in alerts() if f'"{name}"' not in proofs} == set()
+
+
 @pytest.mark.parametrize("alert", sorted(alerts()))
 def test_a_section_says_what_it_means_how_to_look_and_what_to_do(alert: str) -> None:
     assert re.findall(r"^\*\*(\w+)\*\*: \S", SECTIONS[alert], re.MULTILINE) == ["Means", "Look", "Do"]

@@ -27,6 +27,10 @@ def leases(values: str, *, instance: str = "a") -> dict[str, str]:
     return {f'throughline_leases_expired_total{{instance="{instance}"}}': values}
 
 
+def begun(values: str, *, instance: str = "a") -> dict[str, str]:
+    return {f'process_start_time_seconds{{instance="{instance}"}}': values}
+
+
 NO_WORKER, TOO_OLD, BACKLOG, SATURATED, LEASES = (
     "ThroughlineNoWorker",
     "ThroughlineRunsWaitTooLong",
@@ -147,7 +151,23 @@ CASES = (
         series=leases("0x5 0+1x30") | leases("0x5 0+1x30", instance="b"),
         expect={"10m": [{}]},
     ),
+    # The children of one seat: each counts the one before it.
+    Case(
+        alert=LEASES,
+        kind=Kind.FIRES,
+        severity=TICKET,
+        series=leases("0x5 1x30") | begun("1x5 2 3 4 5 6x30"),
+        expect={"9m": [], "10m": [{}], "15m": [{}], "16m": []},
+    ),
     Case(alert=LEASES, kind=Kind.QUIET, severity=TICKET, series=leases("0x5 2x30"), expect={"10m": [], "30m": []}),
+    # Processes that are started anew in order.
+    Case(
+        alert=LEASES,
+        kind=Kind.QUIET,
+        severity=TICKET,
+        series=leases("0x30") | begun("1x5 2 3 4 5 6x30") | leases("2x30", instance="b") | begun("7x30", instance="b"),
+        expect={"10m": [], "12m": []},
+    ),
     Case(
         alert=LEASES,
         kind=Kind.BOUNDARY,
