@@ -11,7 +11,7 @@ from throughline.embedded.cluster import OWNER, clean_environment, run_program
 from throughline.errors import StackError
 
 _BATCH = 100
-_BATCH_CONNECTIONS = 16
+_BATCH_CONNECTIONS = 20
 _BATCH_RATE = 0.4
 _INSERT = "INSERT INTO inserts (id, data) VALUES (gen_random_uuid(), '{data}'::jsonb);\n"
 
