@@ -1,4 +1,3 @@
-import math
 from typing import Annotated
 
 import typer
@@ -27,8 +26,6 @@ def load(
     from throughline.cli.events import client_of
     from throughline.load import Steady, send_steadily
 
-    if math.isnan(rate):
-        raise typer.BadParameter("--rate takes a number")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
