@@ -23,6 +23,7 @@ COPY worker /opt/throughline/app/worker
 RUN printf '#!/opt/throughline/bin/python\nfrom throughline.cli.main import main\n\nmain()\n' >/opt/throughline/bin/throughline \
     && chmod 755 /opt/throughline/bin/throughline \
     && echo /opt/throughline/app >"$(/opt/throughline/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/app.pth" \
+    && chmod -R a+rX /opt/throughline \
     && /opt/throughline/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/throughline
 
 FROM $BASE_IMAGE

@@ -33,7 +33,8 @@ up: $(embedded) ## Start everything here and keep it running until Ctrl-C
 
 .PHONY: compose
 compose: .env ## Bring everything up in containers, with its boards (docs/compose.md)
-	@docker compose up --build --detach
+	@docker compose build
+	@docker compose up --detach
 
 .PHONY: chaos
 chaos: $(embedded) ## Break everything on purpose under load and audit every 202 (QUICK=1: five minutes; SEED=n: that plan again)

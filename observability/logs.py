@@ -22,6 +22,7 @@ from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from observability.levels import set_level
+from observability.one_piece import in_one_piece
 from observability.redaction import clean, without_hidden
 from observability.secret_names import HIDDEN
 from settings import LogSettings
@@ -277,7 +278,7 @@ def _clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    return orjson.dumps(event).decode()
+    return in_one_piece(event, first=_FIRST).decode()
 
 
 _SHARED: Final[tuple[Processor, ...]] = (

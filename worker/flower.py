@@ -1,4 +1,5 @@
 import os
+import socket
 import time
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
@@ -44,7 +45,8 @@ def main(settings: Settings) -> None:
     """Serve Flower until SIGTERM.
 
     Raises:
-        ConfigurationError: there is no password; Flower shows and controls the workers, so it never starts open.
+        ConfigurationError: there is no password, and Flower, which shows and controls the workers, never starts open;
+            or its address can't be listened on.
 
     """
     chosen = settings.flower
@@ -53,6 +55,7 @@ def main(settings: Settings) -> None:
             "Flower shows and stops workers, so it never starts open: set THROUGHLINE_FLOWER_PASSWORD "
             f"(the name that goes with it is {chosen.user!r}, by THROUGHLINE_FLOWER_USER)"
         )
+    _require_address(chosen.host, chosen.port)
     # Not by an argument, which ps would show, nor by Flower's own variable, which it splits at every comma.
     os.environ.pop("FLOWER_BASIC_AUTH", None)
     options.basic_auth = [f"{chosen.user}:{chosen.password.get_secret_value()}"]
@@ -69,6 +72,17 @@ def create_app(settings: Settings) -> Celery:
         tls = {name: value for name, value in parse_qsl(url.query) if name.startswith("ssl_")}
         app.conf.broker_use_ssl = {"ssl_cert_reqs": "required", **tls}
     return app
+
+
+def _require_address(host: str, port: int) -> None:
+    """See that the address can be listened on, which Flower would tell by a traceback."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise ConfigurationError(
+            f"Flower can't listen on {host}:{port}: {error.strerror or error}; "
+            "stop what listens there, or set THROUGHLINE_FLOWER_HOST or THROUGHLINE_FLOWER_PORT"
+        ) from error
 
 
 def _arguments(chosen: FlowerSettings) -> list[str]:

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from settings import VERSION
-from tests.support.compose import BASE, OVERRIDE, PASSWORDS, ROOT, load, merged, read, services
+from settings import VERSION, WorkerSettings
+from tests.support.compose import BASE, OVERRIDE, PASSWORDS, ROOT, load, merged, model, read, services
+from throughline import probe
 from throughline.load.flows import TYPE
 
 NO_PROGRAM = {"collector", "tempo"}
 """Images with nothing in them but the server: a health check has no program to run."""
 ONE_SHOT = {"migrate"}
+OURS = {"migrate", "api", "relay", "worker", "cell", "flower", "load"}
 UNCHECKED = {"load"}
 """It serves nothing."""
 
@@ -27,13 +29,17 @@ def test_an_image_is_named_with_its_version(name: str) -> None:
 
 
 def test_our_own_image_has_our_version() -> None:
-    own = [one["image"] for one in SERVICES.values() if "build" in one]
-    assert len(own) == 7
-    assert set(own) == {"${THROUGHLINE_IMAGE:-throughline:" + VERSION + "}"}
+    assert {SERVICES[name]["image"] for name in OURS} == {"${THROUGHLINE_IMAGE:-throughline:" + VERSION + "}"}
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     assert f"ARG VERSION={VERSION}\n" in dockerfile
     (default,) = re.findall(r"^ARG BASE_IMAGE=(\S+)$", dockerfile, re.MULTILINE)
-    assert BASES["api"]["build"]["args"]["BASE_IMAGE"] == "${BASE_IMAGE:-" + default + "}"
+    assert BASES["migrate"]["build"]["args"]["BASE_IMAGE"] == "${BASE_IMAGE:-" + default + "}"
+
+
+def test_an_image_is_built_once() -> None:
+    """Builds that run side by side and export one name fail, with "already exists"."""
+    built = [service["image"] for service in services(BASE, OVERRIDE).values() if service.get("build")]
+    assert built == [f"throughline:{VERSION}"]
 
 
 @EACH
@@ -43,6 +49,13 @@ def test_a_service_is_bounded_and_started_again(name: str) -> None:
     assert service["networks"] == ["throughline"]
     assert service["restart"] == ("no" if name in ONE_SHOT else "unless-stopped")
     assert "stop_grace_period" in service or name in ONE_SHOT
+
+
+@EACH
+def test_a_probe_is_found_whatever_folder_an_image_of_yours_works_in(name: str) -> None:
+    check = SERVICES[name].get("healthcheck", {"test": []})["test"]
+    for path in (part for part in check if part.endswith("probe.py")):
+        assert path == f"/opt/throughline/app/{Path(probe.__file__).relative_to(ROOT)}"
 
 
 @EACH
@@ -89,11 +102,9 @@ def test_what_is_mounted_is_there_and_read_only(name: str) -> None:
             assert source in named
 
 
-@EACH
+@pytest.mark.parametrize("name", sorted(OURS))
 def test_our_processes_may_do_nothing_that_they_need_not(name: str) -> None:
     service = SERVICES[name]
-    if "build" not in service:
-        return
     assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert "user" not in service
@@ -109,6 +120,18 @@ def test_a_password_has_no_default_and_stands_in_no_command_line() -> None:
         assert "${" + "REDIS_PASSWORD" not in str([service.get("command"), service.get("entrypoint")]), name
     example = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
     assert {f"{name}=" for name in PASSWORDS} <= set(example)
+
+
+def test_a_service_is_told_of_the_servers_that_it_needs_and_of_no_other() -> None:
+    secret = {name: f"-{name}-" for name in PASSWORDS}
+    read_back = {name: str(service) for name, service in model(BASE, OVERRIDE, environment=secret)["services"].items()}
+    know = {key: {name for name, text in read_back.items() if value in text} for key, value in secret.items()}
+    assert know == {
+        "POSTGRES_PASSWORD": {"postgres", "migrate", "api", "relay", "worker", "cell"},
+        "REDIS_PASSWORD": {"redis", "relay", "worker", "cell", "flower"},
+        "FLOWER_PASSWORD": {"flower"},
+        "GRAFANA_PASSWORD": {"grafana"},
+    }
 
 
 def test_every_variable_of_the_files_is_in_the_example_or_has_a_default() -> None:
@@ -134,8 +157,20 @@ def test_compose_takes_the_base_alone_and_both_together() -> None:
     assert set(both) == set(SERVICES)
     for name in ("api", "relay", "worker", "cell"):
         assert both[name]["environment"]["THROUGHLINE_TELEMETRY_ENDPOINT"] == "http://collector:4318"
-        assert "THROUGHLINE_DATABASE_URL" in both[name]["environment"]
     assert {one["logging"]["driver"] for name, one in both.items() if name in BASES} == {"fluentd"}
+
+
+def test_the_example_of_the_page_is_a_prefork_worker_that_can_be_well(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.+?)```", (ROOT / "docs" / "compose.md").read_text(encoding="utf-8"), re.DOTALL)
+    mine = tmp_path / "mine.yml"
+    mine.write_text(example, encoding="utf-8")
+    worker = services(BASE, OVERRIDE, mine)["worker"]
+    assert worker["environment"]["THROUGHLINE_WORKER_POOL"] == "prefork"
+    assert "THROUGHLINE_DATABASE_URL" in worker["environment"]
+    port = WorkerSettings().metrics_port
+    assert BASES["worker"]["healthcheck"]["test"][-1] == str(port)
+    assert worker["healthcheck"]["test"] == [*BASES["worker"]["healthcheck"]["test"][:-1], str(port + 1)]
+    assert worker["healthcheck"]["retries"] == BASES["worker"]["healthcheck"]["retries"]
 
 
 def test_compose_says_which_password_is_missing() -> None:
@@ -145,6 +180,13 @@ def test_compose_says_which_password_is_missing() -> None:
         assert done.returncode != 0
         assert name in done.stderr
         assert "docs/compose.md" in done.stderr
+
+
+def test_grafana_runs_what_is_in_its_image() -> None:
+    environment = SERVICES["grafana"]["environment"]
+    fetching = ("PLUGINS_PREINSTALL_AUTO_UPDATE", "ANALYTICS_CHECK_FOR_UPDATES", "ANALYTICS_CHECK_FOR_PLUGIN_UPDATES")
+    assert {environment[f"GF_{name}"] for name in fetching} == {"false"}
+    assert environment["GF_PLUGINS_PREINSTALL_DISABLED"] == "true"
 
 
 def test_the_load_is_for_a_pipeline_that_the_stack_loads() -> None:

@@ -135,6 +135,16 @@ def test_sampling_goes_by_attributes_that_spans_have() -> None:
     assert f'== "{EventOutcome.ACCEPTED}"' in str(policies["unfinished"])
 
 
+def test_the_collector_gives_memory_back_before_it_refuses_data_and_refuses_before_it_is_killed() -> None:
+    environment = SERVICES["collector"]["environment"]
+    limiter = collector()["processors"]["memory_limiter"]
+    most = int(environment["COLLECTOR_MEMORY_MIB"])
+    spike = int(_default(limiter["spike_limit_mib"]))
+    assert _default(limiter["limit_mib"]) == environment["COLLECTOR_MEMORY_MIB"]
+    assert int(environment["GOMEMLIMIT"].removesuffix("MiB")) <= most - spike
+    assert most < int(SERVICES["collector"]["mem_limit"].removesuffix("m"))
+
+
 def test_what_the_collector_is_tested_as_is_what_the_stack_runs() -> None:
     manifest = load(ROOT / ".ci" / "collector.yml")
     name, _, _ = SERVICES["collector"]["image"].partition("@")

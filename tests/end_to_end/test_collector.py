@@ -18,6 +18,7 @@ from events import ErrorInfo
 from observability.logs import configure_logging, get_logger
 from observability.tracing import (
     LinkReason,
+    Made,
     RunIds,
     Tracing,
     accept_span,
@@ -122,14 +123,8 @@ def lost() -> str:
     with accept_span("e", "shop.order_placed", tenant="default") as accept:
         origin = traceparent_of(accept)
     now = time.time_ns()
-    emit_run_span(
-        run(),
-        context=context_from(origin),
-        span_id="00f067aa0ba902b7",
-        times=(now - 1000, now),
-        outcome="lost",
-        links=links_to([origin], reason=LinkReason.RETRY_OF),
-    )
+    made = Made(span_id="00f067aa0ba902b7", began=now - 1000, ended=now, process="w#1", outcome="lost")
+    emit_run_span(run(), made, context=context_from(origin), links=links_to([origin], reason=LinkReason.RETRY_OF))
     return format_trace_id(accept.get_span_context().trace_id)
 
 

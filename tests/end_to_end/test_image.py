@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -29,7 +30,7 @@ CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 @pytest.fixture(scope="module")
-def image() -> str:
+def image(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The image, built here over TEST_BASE_IMAGE, or over the default one where the engine has that."""
     if not engine_answers():
         pytest.skip("no Docker engine answers")
@@ -40,9 +41,22 @@ def image() -> str:
         pytest.skip(f"the engine has no {default}: pull it, or set TEST_BASE_IMAGE (tests/images/build makes one)")
     name = "throughline-test:built"
     flags = [part for argument in arguments for part in ("--build-arg", argument)]
-    done = _docker("build", "--quiet", *flags, "--tag", name, str(ROOT))
+    context = _checkout(tmp_path_factory.mktemp("checkout"))
+    done = _docker("build", "--quiet", *flags, "--tag", name, str(context))
     assert done.returncode == 0, done.stdout + done.stderr
     return name
+
+
+def _checkout(place: Path) -> Path:
+    """Make what the build is given, as a checkout has it that was made under umask 077."""
+    given = [line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line[0] == "!"]
+    for name in (*given, "Dockerfile", ".dockerignore"):
+        target = place / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, target)
+    for path in place.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    return place
 
 
 def _dockerfile() -> list[str]:

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import httpx
+import pytest
+from typer.testing import CliRunner
 
 from events import Event, Failed, JsonValue, Outcome, Retry, Succeeded, new_id
 from pipelines import MemoryJournal, execute
+from throughline.cli.main import app
 from throughline.client import Client
 from throughline.load import Steady, send_steadily
 from throughline.load.flows import TYPE, pipeline
@@ -64,6 +67,13 @@ def test_it_ends_when_it_is_told_to() -> None:
     with client_over(answer) as client:
         sent = send_steadily(client, Steady(rate=1000.0), stop=stop)
     assert sent.accepted == len(seen) == 3
+
+
+@pytest.mark.parametrize("rate", ["nan", "inf", "0", "-1", "51"])
+def test_a_rate_that_is_none_is_refused_before_anything_is_sent(rate: str) -> None:
+    done = CliRunner().invoke(app, ["load", "--rate", rate, "--most", "1", "--url", "http://127.0.0.1:1"])
+    assert done.exit_code == 2
+    assert "--rate" in done.output
 
 
 async def rehearse(**data: JsonValue) -> Outcome:

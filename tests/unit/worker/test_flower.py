@@ -1,4 +1,5 @@
 import ast
+import socket
 
 import pytest
 from flower.utils.broker import Broker
@@ -17,6 +18,17 @@ def made(url: str) -> Settings:
 def test_it_does_not_start_without_a_password() -> None:
     with pytest.raises(ConfigurationError, match="set THROUGHLINE_FLOWER_PASSWORD"):
         main(made("redis://:pw@host:6379/3"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1", "no.such.host.invalid"])
+def test_it_says_in_one_line_that_its_address_cannot_be_listened_on(host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = Settings.model_construct(
+            redis=RedisSettings(), flower=FlowerSettings(host=host, port=port, password=SecretStr("pw"))
+        )
+        with pytest.raises(ConfigurationError, match=rf"{host}:{port}.*THROUGHLINE_FLOWER_PORT"):
+            main(settings)
 
 
 @pytest.mark.parametrize(
