@@ -9,9 +9,10 @@ from observability.secret_names import HIDDEN, is_secret
 REDACTED: Final = "[redacted]"
 
 _SECRET: Final = r"(?:password|passwd|passphrase|secret|token|api[_-]?key|authorization|cookie)"  # noqa: S105 - names
-_QUOTED: Final = r"(?:'[^']*'|\"[^\"]*\")"
+_QUOTED: Final = r"(?:'[^']*(?:'|\Z)|\"[^\"]*(?:\"|\Z))"
+"""Also where the text was cut off inside the quotes."""
 _SECRETS_IN_TEXT: Final = (
-    (re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@'\"]*):[^\s/'\"]+@"), rf"\1:{REDACTED}@"),
+    (re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]{0,30}://[^\s/:@'\"]*):[^\s/'\"]+@"), rf"\1:{REDACTED}@"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]{8,}"), rf"\1 {REDACTED}"),
     (
         re.compile(
@@ -25,7 +26,8 @@ _SECRETS_IN_TEXT: Final = (
 )
 _PUNCTUATION: Final = re.compile(r"[\s:=]")
 _HINT: Final = re.compile(r"(?i)://|pass|secret|token|key|auth|cookie|bearer|basic")
-_NAME_IN_TEXT: Final = re.compile(r"([^\W\d][\w.-]*)(?:\\*['\"]?\s*[=:]\s*|['\"],\s*(?=b['\"]))")
+# A name is looked for where its letters begin, and only there: at each of them, a long word took seconds.
+_NAME_IN_TEXT: Final = re.compile(r"(?<![\w.-])[\d.-]*+([^\W\d][\w.-]*+)(?:\\*+['\"]?\s*+[=:]\s*|['\"],\s*(?=b['\"]))")
 _INVALID: Final = re.compile(r"(?m)^([^\s\[]\S*)\n(  .*\binput_value=)(.*)(?=, input_type=)")
 _LONGEST: Final = 16_384
 _DEEPEST: Final = 6
@@ -97,7 +99,8 @@ def _text(text: str) -> str:
 
 def _without_input(found: re.Match[str]) -> str:
     field, before, value = found.groups()
-    hidden = HIDDEN.hide(field) or is_secret(field.rpartition(".")[2])
+    names = [name for name in field.split(".") if not name.isdigit()]  # places in lists are no names
+    hidden = HIDDEN.hide(".".join(names)) or any(map(is_secret, names))
     return f"{field}\n{before}{REDACTED if hidden else value}"
 
 

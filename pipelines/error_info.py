@@ -9,6 +9,8 @@ from observability.redaction import redact_text
 from pipelines.wording import predicate
 
 _LONGEST_MESSAGE = 2_000
+_LONGEST_READ = 16_384
+"""What is searched for credentials, of a message that may be as long as a payload."""
 _LONGEST_TRACEBACK = 16_000
 _LONGEST_CHAIN = 5
 _MOST_PROBLEMS = 10
@@ -18,7 +20,7 @@ def error_info(error: BaseException, *, node: str | None = None) -> ErrorInfo:
     """Return what is kept of an error: bounded, storable as PostgreSQL text, without credentials or input."""
     return ErrorInfo(
         type=_type_name(error),
-        message=_storable(message_of(error))[:_LONGEST_MESSAGE],
+        message=_storable(message_of(error)[:_LONGEST_READ])[:_LONGEST_MESSAGE],
         node=node,
         traceback=_storable(_chain(error))[-_LONGEST_TRACEBACK:] or None,
     )

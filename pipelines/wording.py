@@ -9,6 +9,8 @@ from pydantic_core.core_schema import ErrorType
 
 _BY_AUTHOR: Final = frozenset({"value_error", "assertion_error"})
 _BY_PYDANTIC: Final = frozenset(get_args(ErrorType)) - _BY_AUTHOR - {"union_tag_invalid"}
+_OF_ANOTHER: Final = frozenset({"get_attribute_error", "iteration_error"})
+"""Pydantic quotes the error that somebody's object raised, which may quote anything."""
 _OBJECT: Final = frozenset({"model_type", "model_attributes_type", "dict_type", "dataclass_type"})
 _SHOULD: Final = re.compile(r"^[\w' ]+? (?=should )")
 _PREDICATES: Final = {"missing": "is missing", "extra_forbidden": "is not one of its fields"}
@@ -21,6 +23,8 @@ def wording(detail: ErrorDetails) -> str:
         return "Input should be an object"
     if kind == "union_tag_invalid":
         return f"Input's tag should be one of {detail['ctx']['expected_tags']}"
+    if kind in _OF_ANOTHER:
+        return "Input is not valid"
     if kind in _BY_PYDANTIC or not any(text in message for text in _texts(detail["input"])):
         return message
     return "Input is not valid"

@@ -7,8 +7,6 @@ import asyncpg
 from settings import DatabaseSettings
 from storage.engine import DatabaseUnavailable, connect, is_unavailable
 
-_CLOSE_WITHIN = 1.0
-
 
 class DriverPool:
     """The driver's own connections, for the statements that come so often that SQLAlchemy's layer is dear.
@@ -81,7 +79,8 @@ class DriverPool:
         """Open so many to begin with: a first crowd of requests leaves the loop little time to. What fails is left."""
         for _ in range(connections):
             try:
-                self._idle.append(await connect(self._settings, application=self._application))
+                # Below those in use, which have learnt the statements: it costs two more to teach one.
+                self._idle.insert(0, await connect(self._settings, application=self._application))
             except Exception as error:
                 if is_unavailable(error):
                     return
@@ -90,7 +89,7 @@ class DriverPool:
     async def close(self) -> None:
         """Close what is idle, at once where PostgreSQL doesn't answer."""
         idle, self._idle = self._idle, []
-        await asyncio.gather(*(one.close(timeout=_CLOSE_WITHIN) for one in idle), return_exceptions=True)
+        await asyncio.gather(*(one.close() for one in idle), return_exceptions=True)
 
     async def _take(self, deadline: float) -> asyncpg.Connection:
         while self._idle:

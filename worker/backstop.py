@@ -61,10 +61,14 @@ class Backstop:
         if self._over.wait(self._limit):
             return
         _log.warning("the stop takes too long: what still runs is cut off and given back")
-        self._kill()
-        self._give_back()
-        flush_spans(_STEP_SECONDS)
-        os._exit(EX_OK)
+        try:
+            self._kill()
+            self._give_back()
+            flush_spans(_STEP_SECONDS)
+        except Exception:  # noqa: BLE001 - whatever it is, the process must get out
+            _log.exception("the stop was cut off, and not all was cleared up; leases end by themselves")
+        finally:
+            os._exit(EX_OK)
 
     def _give_back(self) -> None:
         try:

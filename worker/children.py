@@ -11,7 +11,7 @@ STOP_CHILD: Final = signal.SIGURG
 way; SIGURG it leaves alone, and a child that has no handler yet ignores it."""
 
 
-_LOOK_SECONDS: Final = 5.0
+LOOK_SECONDS: Final = 5.0
 
 
 class Children:
@@ -19,10 +19,13 @@ class Children:
 
     def __init__(self, worker: Any) -> None:
         self._worker = worker
-        memory = OutOfMemory()
-        self._deaths = Deaths(memory)
+        self._memory = OutOfMemory()
+        self._deaths = Deaths(self._memory)
         self._watch(worker.pool._pool)  # noqa: SLF001 - Celery shows the exit status of a child nowhere else
-        worker.timer.call_repeatedly(_LOOK_SECONDS, memory.look)
+
+    def look(self) -> None:
+        """Note what the kernel has killed so far; to be called every ``LOOK_SECONDS``."""
+        self._memory.look()
 
     @property
     def deaths(self) -> dict[int, Death]:

@@ -14,7 +14,7 @@ from observability.logs import configure_logging, get_logger
 from pipelines import PipelineRegistry
 from settings import Settings
 from worker.backstop import Backstop
-from worker.children import STOP_CHILD, Children
+from worker.children import LOOK_SECONDS, STOP_CHILD, Children
 from worker.identity import Boot
 from worker.process import RunsProcess, child_metrics_port, start_child
 from worker.shared_level import SharedLevel
@@ -45,6 +45,8 @@ class Lifecycle:
         self._registry: PipelineRegistry | None = None
         self._boot = Boot("")
         self._level = SharedLevel()
+        self._in_force = LevelInForce(settings.log.level)
+        self._looks: list[Any] = []
         self._signals = 0
         self._ended = False
 
@@ -71,7 +73,6 @@ class Lifecycle:
         """Start what the main process has to run, once Celery's pool is there."""
         if self._prefork:
             self._children = Children(worker)
-            self._follow_children(worker.timer)
         else:
             self._process = self._new_process()
             self._process.start(seat=self._boot.seat, metrics_port=self._settings.worker.metrics_port)
@@ -86,10 +87,22 @@ class Lifecycle:
             signal.signal(getattr(signal, name), self._on_signal)
         _log.info("worker started", worker=self._boot.name, pool=self._settings.worker.pool)
 
-    def _follow_children(self, timer: Any) -> None:
-        """Log as they do: they ask PostgreSQL for the level, each for itself."""
-        in_force = LevelInForce(self._settings.log.level)
-        timer.call_repeatedly(_LEVEL_SECONDS, lambda: in_force.apply(self._level.found()))
+    def follow_children(self, timer: Any) -> None:
+        """Look every few seconds at what they found and how they died; they ask for the log level, each for itself.
+
+        Called each time that Celery begins to consume: it clears all timers when Redis is lost.
+        """
+        if self._children is None:
+            return
+        for look in self._looks:
+            look.cancel()
+        self._looks = [
+            timer.call_repeatedly(LOOK_SECONDS, self._children.look),
+            timer.call_repeatedly(_LEVEL_SECONDS, self._follow_level),
+        ]
+
+    def _follow_level(self) -> None:
+        self._in_force.apply(self._level.found())
 
     def stop(self) -> None:
         """Stop also where no signal asked for it, as with a remote shutdown."""
@@ -169,6 +182,9 @@ def _step_of(lifecycle: Lifecycle) -> type:
 
         def start(self, parent: Any) -> None:
             lifecycle.start(parent)
+
+        def register_with_event_loop(self, _parent: Any, hub: Any) -> None:
+            lifecycle.follow_children(hub.timer)
 
         def stop(self, _parent: Any) -> None:
             lifecycle.stop()

@@ -39,6 +39,7 @@ _MOST: Final = 10_000
 _MOST_TRIES: Final = 10
 _CHUNK: Final = 100
 _FLUSH_SECONDS: Final = 1.0
+_MOST_NOTED: Final = 1_000
 _ERRORS: Final = frozenset({AttemptOutcome.RETRIED, AttemptOutcome.FAILED})
 
 _log = get_logger(__name__)
@@ -64,14 +65,20 @@ class LostSpans:
         self._reading = reading
         self._reach = reach
         self._deaths: deque[_Deaths] = deque()
+        self._noted: deque[UUID] = deque(maxlen=_MOST_NOTED)
 
     def note(self, lease_ids: Iterable[UUID], freed: Iterable[FreedRun]) -> None:
         """Note the deaths of the processes that had these leases, and what was freed of their runs; never waits.
 
-        Without leases only the spans of what was freed are made.
+        Without leases only the spans of what was freed are made. So it is for a lease that was noted before: one whose
+        runs somebody locks is ended once, and swept for as long as that lasts.
         """
-        leases, lost = tuple(lease_ids), tuple((run.tenant, run.run_id, run.attempt) for run in freed)
-        if records_spans() and (leases or lost):
+        if not records_spans():
+            return
+        leases = tuple(lease_id for lease_id in lease_ids if lease_id not in self._noted)
+        lost = tuple((run.tenant, run.run_id, run.attempt) for run in freed)
+        self._noted.extend(leases)
+        if leases or lost:
             self._deaths.append(_Deaths(leases, lost))
 
     async def make(self) -> None:
@@ -90,6 +97,7 @@ class LostSpans:
             except Exception:
                 if deaths.tries >= _MOST_TRIES:
                     self._deaths.popleft()
+                    _log.warning("spans of dead processes are given up", lost=len(deaths.lost))
                 raise
             self._deaths.popleft()
             _log.info("spans of dead processes are made again", attempts=len(keys), lost=len(deaths.lost))
@@ -106,9 +114,9 @@ class LostSpans:
             async with self._reading() as connection:
                 attempts = await dead_attempts(connection, keys[at : at + _CHUNK])
             emit(attempts, messages)
-            # The queue for export is bounded: what is made now must not push out what comes after.
-            await asyncio.to_thread(flush_spans, _FLUSH_SECONDS)
-        messages.emit()
+            await _flush()
+        while messages.emit(_CHUNK):
+            await _flush()
 
 
 class SharedMessages:
@@ -121,9 +129,11 @@ class SharedMessages:
         """Add an attempt with its span."""
         self._spans[message_id, made.process].append((made, own))
 
-    def emit(self) -> None:
-        """Make their spans, linked to the attempts'."""
-        for (message_id, process), members in self._spans.items():
+    def emit(self, most: int = _MOST) -> int:
+        """Make the spans of up to ``most`` of them, linked to the attempts'; return how many that were."""
+        count = min(most, len(self._spans))
+        for _ in range(count):
+            (message_id, process), members = self._spans.popitem()
             made = Made(
                 span_id=handled_span(message_id, process=process),
                 began=min(one.began for one, _ in members),
@@ -132,6 +142,12 @@ class SharedMessages:
             )
             links = [Link(own, {key.LINK: LinkReason.RUN.value}) for _, own in members]
             emit_message_span(TASK_NAME, message_id, made, parent=sending_of(message_id, trace=None), links=links)
+        return count
+
+
+async def _flush() -> None:
+    """The queue for export is bounded: what is made now must not push out what comes after."""
+    await asyncio.to_thread(flush_spans, _FLUSH_SECONDS)
 
 
 def emit(attempts: Iterable[DeadAttempt], messages: SharedMessages) -> None:

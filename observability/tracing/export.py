@@ -23,6 +23,8 @@ INTERVAL: Final = 1.0
 """Seconds that an ended span waits for company at most."""
 _KNOWN_DEAD_GRACE: Final = 0.5
 _MOST_BYTES: Final = 32 * 1024 * 1024
+_BATCH_BYTES: Final = 4 * 1024 * 1024
+"""From which on a batch is full: collectors refuse requests that are too large, 20 MiB by default."""
 _BARE: Final = 512
 """What a span is taken for that is not encoded yet, beside its texts, in bytes."""
 
@@ -162,17 +164,27 @@ class SpanQueue(SpanProcessor):
     def _drain(self, least: int) -> None:
         """Export as long as there are ``least`` spans; fewer wait for company, up to ``INTERVAL``."""
         while len(self._items) >= least and not self._abandoned:
-            items = [self._items.popleft() for _ in range(min(_BATCH, len(self._items)))]
-            spans = [item for item in items if not isinstance(item, threading.Event)]
+            spans, reached, size = self._take()
             if spans:
                 self._export(spans)
-                self._bytes_out += sum(map(_size, spans))
-            for item in items:
-                if isinstance(item, threading.Event):
-                    item.set()
+                self._bytes_out += size
+            for event in reached:
+                event.set()
         if not self._items:
             # Without a lock, which costs a tenth of a span, an addition may have been missed; here the sum is known.
             self._bytes_out = self._bytes_in
+
+    def _take(self) -> tuple[list[_Encoded | ReadableSpan], list[threading.Event], int]:
+        """Take a batch out of the queue: its spans, the events that stood between them, its bytes."""
+        spans, reached, size = list[_Encoded | ReadableSpan](), list[threading.Event](), 0
+        while self._items and len(spans) < _BATCH and size < _BATCH_BYTES:
+            item = self._items.popleft()
+            if isinstance(item, threading.Event):
+                reached.append(item)
+            else:
+                spans.append(item)
+                size += _size(item)
+        return spans, reached, size
 
     def _export(self, spans: list[_Encoded | ReadableSpan]) -> None:
         try:

@@ -25,6 +25,7 @@ from observability.tracing.trace_context import LinkReason, links_to
 Attributes = Mapping[str, str | int | float | bool]
 
 _LONGEST_MESSAGE: Final = 500
+_LONGEST_READ: Final = 16_384
 
 
 class ActiveSpan:
@@ -213,7 +214,7 @@ def record_error(span: Span, error: BaseException | ErrorInfo) -> None:
         kind, message = error.type, error.message
     else:
         kind, message = type(error).__qualname__, _message_of(error)
-    message = redact_text(message)[:_LONGEST_MESSAGE]
+    message = redact_text(message[:_LONGEST_READ])[:_LONGEST_MESSAGE]
     span.set_attribute(key.ERROR_TYPE, kind)
     span.add_event("exception", {key.EXCEPTION_TYPE: kind, key.EXCEPTION_MESSAGE: message})
     span.set_status(Status(StatusCode.ERROR, f"{kind}: {message}"))

@@ -5,6 +5,7 @@ A count that rose is a mistake or a decision; a decision changes the table in th
 
 import asyncio
 import json
+import threading
 import tomllib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict
@@ -154,9 +155,14 @@ async def test_what_running_claimed_runs_costs(
 ) -> None:
     monkeypatch.setattr(cancelling, "_INTERVAL", 600.0)
     monkeypatch.setattr(level_watch, "LOOK_SECONDS", 600.0)
-    runtime = WorkerRuntime(world.settings, REGISTRY, seat=Seat(name="worker"), metrics=null_metrics())
+    looked = threading.Event()
+    runtime = WorkerRuntime(
+        world.settings, REGISTRY, seat=Seat(name="worker"), metrics=null_metrics(), level_heard=lambda _: looked.set()
+    )
     runtime.start()
     try:
+        # A connection that only this look has used would have to learn the statements that are counted.
+        assert await asyncio.to_thread(looked.wait, 10.0)
         for _ in range(3):
             await run(runtime, await world.store(size, pipeline=three.name, data=DATA))
         run_ids = await world.store(size, pipeline=three.name, data=DATA)

@@ -32,6 +32,14 @@ async def test_a_connection_is_used_again(pool: DriverPool) -> None:
     assert await pid(pool) == await pid(pool)
 
 
+async def test_one_that_is_opened_in_advance_does_not_take_the_place_of_one_that_knows_its_statements(
+    pool: DriverPool,
+) -> None:
+    used = await pid(pool)
+    await pool.warm(1)
+    assert await pid(pool) == used
+
+
 async def test_a_connection_that_the_server_ended_costs_one_transaction_at_most(
     pool: DriverPool, database_url: str
 ) -> None:

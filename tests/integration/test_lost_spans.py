@@ -1,22 +1,28 @@
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import DateTime, Integer, Uuid
 
 from events import AttemptOutcome, FailureKind, NodeStatus, QueueReason, RunStatus, new_id
+from observability.tracing import configure_tracing
+from settings import TelemetrySettings
 from storage import dead_attempts as dead_attempts_module
-from storage import outcomes
+from storage import leases, outcomes
 from storage.dead_attempts import dead_attempts, ended_lately
 from storage.engine import transaction
 from storage.outcomes import Finish, NodeWrite
 from storage.records import NodeResult
 from storage.sql import typed
 from tests.support.relaying import TENANT, World
+from worker.lost_spans import LostSpans
 
 TRACEPARENT = f"00-{'ab' * 16}-{'cd' * 8}-01"
 
@@ -33,6 +39,14 @@ HISTORY = """
     INSERT INTO attempts (tenant, run_id, attempt, lease_id, worker, span_id, outcome, finished_at)
     SELECT tenant, run_id, 1, gen_random_uuid(), 'w', 'a', 'succeeded', now() - interval '1 day' FROM r
 """
+
+
+@pytest.fixture
+def spans() -> Iterator[InMemorySpanExporter]:
+    exporter = InMemorySpanExporter()
+    tracing = configure_tracing(TelemetrySettings(), service="relay", processors=[SimpleSpanProcessor(exporter)])
+    yield exporter
+    tracing.shutdown()
 
 
 @pytest.fixture
@@ -90,6 +104,33 @@ async def test_what_a_dead_process_ended_lately_is_found_wherever_its_run_is_now
     assert set(await lately(world, dead)) == expected
     assert {run_id for run_id, _ in await lately(world, dead, reach=120.0)} == {key[0] for key in expected} | {before}
     assert await lately(world, dead, most=2) == (await lately(world, dead))[:2]
+
+
+async def test_a_lease_is_searched_once_however_often_it_is_swept_for_a_run_that_somebody_locks(
+    world: World, spans: InMemorySpanExporter
+) -> None:
+    dead = await world.lease(seconds=60)
+    done, held = await world.store(2, traceparent=TRACEPARENT)
+    await world.claim(dead, [done, held])
+    await finish(world, done, AttemptOutcome.SUCCEEDED)
+    async with transaction(world.engine) as connection:
+        await leases.end_lease(connection, dead)
+    lost = LostSpans(partial(transaction, world.engine), reach=5.0)
+
+    async def sweep() -> list[str]:
+        async with transaction(world.engine) as connection:
+            freed = await leases.free_runs(connection, [dead], died=True)
+        lost.note([dead], freed)
+        await lost.make()
+        made = [str((span.attributes or {})["throughline.outcome"]) for span in spans.get_finished_spans()]
+        spans.clear()
+        return made
+
+    async with transaction(world.engine) as somebody:
+        await somebody.execute(text("SELECT FROM runs WHERE run_id = :id FOR UPDATE"), {"id": held})
+        assert await sweep() == ["succeeded"]
+        assert await sweep() == []
+    assert await sweep() == ["lost"]
 
 
 async def test_the_search_after_a_death_does_not_read_the_history(world: World) -> None:

@@ -117,7 +117,8 @@ async def test_no_node_is_called_once_the_lease_can_have_ended_though_nothing_co
         await until(lambda: worker.logged("lease lost; its runs are cancelled here"), what="the lease is lost")
         for one in sent:
             await until(partial(shop.in_status, one, RunStatus.QUEUED), what="each run is given back")
-        assert len([call for call in shop.calls() if call.attempt == 1]) == 2, "two seconds after the claim"
+        # The lease is as old as its last renewal: up to a third of it, and what the machine is late by.
+        assert len([call for call in shop.calls() if call.attempt == 1]) in {1, 2}
 
 
 async def test_wedged_redis_holds_up_no_run_for_the_sake_of_a_result(

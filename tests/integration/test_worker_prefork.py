@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from events import AttemptOutcome, QueueReason, RunStatus
+from observability.level_watch import Service
+from storage.engine import transaction
+from storage.log_levels import ask_level
 from tests.support.working import Sent, Workshop, until, workshop
 
 MARGIN = 4.5
@@ -74,6 +77,22 @@ async def test_killed_child_costs_its_lease_and_the_run_resumes_elsewhere(
             ("slow", 2),
             ("last", 2),
         ]
+
+
+async def test_the_parent_follows_its_childrens_log_level_also_after_redis_was_lost(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    async with workshop(database_url, redis_url, tmp_path, **PREFORK) as shop:
+        worker = await shop.worker()
+        shop.redis.client_kill_filter(skipme=True)
+        await until(lambda: "Connection to broker lost" in worker.text, what="Celery sees that Redis is lost")
+        async with transaction(shop.engine) as connection:
+            await ask_level(connection, [Service.WORKER], level="DEBUG", seconds=600)
+
+        def followed() -> bool:
+            return {line["pid"] for line in worker.logged("log level changed")} > {worker.process.pid}
+
+        await until(followed, what="parent and children log from DEBUG on")
 
 
 async def _lost(shop: Workshop, sent: Sent) -> bool:

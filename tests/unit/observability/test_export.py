@@ -169,6 +169,18 @@ def test_the_queue_is_bounded_in_bytes_too(silent_endpoint: str, monkeypatch: py
     assert process.dropped("queue_full") == pytest.approx(200 - 9, abs=2)
 
 
+def test_no_request_is_larger_than_collectors_take(receiver: OtlpReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "_BATCH_BYTES", 100_000)
+    process = Process(receiver.endpoint)
+    for _ in range(100):
+        with node_span("n", pipeline="p", run_id="r", attempt=1) as span:
+            span.set_attribute("text", "x" * 10_000)
+    assert process.tracing.force_flush()
+    assert len(receiver.spans) == 100
+    assert max(int(request["Content-Length"]) for request in receiver.requests) < 120_000
+    process.tracing.shutdown()
+
+
 def test_spans_end_while_an_export_is_under_way(silent_endpoint: str) -> None:
     process = Process(silent_endpoint, timeout=2.0, queue_size=100_000)
     process.make_spans(1)

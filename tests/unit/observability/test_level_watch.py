@@ -73,7 +73,7 @@ async def test_a_level_ends_by_itself_also_while_nobody_can_be_asked(
     async def read() -> AskedLevel | None:
         if looks:
             raise ConnectionError("PostgreSQL is away")
-        return asked("DEBUG", left=0.3)
+        return asked("DEBUG", left=1.0)
 
     watch = LevelWatch(configured(stream), read=read, heard=looks.append)
     task = asyncio.create_task(watch.follow())
@@ -87,7 +87,7 @@ async def test_a_level_ends_by_itself_also_while_nobody_can_be_asked(
     assert away["event"] == "the log level can't be looked up; it is tried again"
     assert shown["event"] == "shown"
     assert (back["event"], back["to"]) == ("log level is the setting's again", "INFO")
-    assert looks == [asked("DEBUG", left=0.3), None]
+    assert looks == [asked("DEBUG", left=1.0), None]
 
 
 async def test_what_was_asked_is_followed_and_withdrawn(stream: io.StringIO) -> None:

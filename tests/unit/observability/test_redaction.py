@@ -1,4 +1,5 @@
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -191,6 +192,21 @@ def test_what_the_settings_name_is_hidden_in_a_text(text: str, left: str) -> Non
     assert redact_text(text) == left
 
 
+@pytest.mark.usefixtures("hidden")
+@pytest.mark.parametrize(
+    "text", ["iban key " + "a" * 16_000 + " =", "iban key: " + "a.b-" * 4_000, "key " + "a" * 16_000]
+)
+def test_a_long_word_costs_milliseconds_since_the_event_loop_waits(text: str) -> None:
+    began = time.process_time()
+    assert redact_text(text) == text
+    assert time.process_time() - began < 0.1
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_value_whose_text_was_cut_off_is_hidden_all_the_same(quote: str) -> None:
+    assert redact_text(f"refused: password={quote}hunter2 hun") == f"refused: password={REDACTED}"
+
+
 class _Login(BaseModel):
     password: int
     iban: int
@@ -204,6 +220,25 @@ def test_what_pydantic_quotes_of_a_hidden_field_is_hidden() -> None:
     shown = redact_text(str(caught.value))
     assert "hunter2" not in shown
     assert "input_value='seen'" in shown
+
+
+class _Place(BaseModel):
+    street: int
+
+
+class _Customer(BaseModel):
+    address: list[_Place]
+    secrets: list[int]
+    credentials: dict[str, int]
+
+
+@pytest.mark.usefixtures("hidden")
+def test_what_pydantic_quotes_is_hidden_by_its_whole_path_wherever_lists_are_in_it() -> None:
+    with pytest.raises(ValidationError) as caught:
+        _Customer.model_validate(
+            {"address": [{"street": "gone 7"}], "secrets": ["gone"], "credentials": {"user": "gone"}}
+        )
+    assert "gone" not in redact_text(str(caught.value))
 
 
 def test_nothing_is_hidden_any_more_that_was_named_before(hidden: HiddenNames) -> None:

@@ -3,7 +3,7 @@ import pickle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from events import Failed, FailureKind, Permanent, Retry, RetryAfter, Transient
 from pipelines import RetryPolicy, decide
@@ -120,6 +120,22 @@ def test_a_validation_error_is_kept_without_the_values() -> None:
     info = error_info(caught.value)
     assert info.message == "Login: 'pin' should be a valid integer, unable to parse string as an integer"
     assert secret not in f"{info.traceback}"
+
+
+def test_so_is_one_of_an_object_whose_property_quotes_them() -> None:
+    class Login(BaseModel):
+        model_config = ConfigDict(from_attributes=True)
+
+        pin: int
+
+    class Row:
+        @property
+        def pin(self) -> int:
+            raise ValueError("hunter2 is no pin")
+
+    with pytest.raises(ValidationError) as caught:
+        Login.model_validate(Row())
+    assert error_info(caught.value).message == "Login: 'pin' is not valid"
 
 
 def test_credentials_in_a_message_are_redacted() -> None:
