@@ -33,6 +33,7 @@ up: $(embedded) ## Start everything here and keep it running until Ctrl-C
 
 .PHONY: compose
 compose: .env ## Bring everything up in containers, with its boards (docs/compose.md)
+	@docker compose version >/dev/null 2>&1 || { echo "make compose: Docker Compose 2.20 or newer is needed (docker compose)" >&2; exit 2; }
 	@docker compose build
 	@docker compose up --detach
 

@@ -29,7 +29,8 @@ _CLOSE_WITHIN = 0.3
 """Seconds to close a connection in order; a pool closes one after the other."""
 
 _UNAVAILABLE_CLASSES = frozenset({"08", "28", "3D", "40", "53", "57", "58"})
-_UNAVAILABLE_STATES = frozenset({"25006", "42P01", "42703"})
+_NOT_MIGRATED_STATES = frozenset({"42P01", "42703"})
+_UNAVAILABLE_STATES = frozenset({"25006"}) | _NOT_MIGRATED_STATES
 """A standby, which takes no writes; a table or column that is not migrated yet. Somebody mends them while we run."""
 
 
@@ -120,6 +121,11 @@ def is_unavailable(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         return _passes(_sqlstate(error))
     return isinstance(error, CONNECTION_FAULTS)
+
+
+def is_not_migrated(error: BaseException) -> bool:
+    """Say whether ``error`` is that a table or column isn't there."""
+    return isinstance(error, DBAPIError | asyncpg.PostgresError) and _sqlstate(error) in _NOT_MIGRATED_STATES
 
 
 def _is_unencodable(error: BaseException) -> bool:

@@ -3,6 +3,8 @@ from typing import Annotated
 
 import typer
 
+from throughline.cli.files import write_files
+
 
 def dashboards(
     out: Annotated[
@@ -12,11 +14,8 @@ def dashboards(
     """Write Grafana's boards as JSON files."""
     from observability.dashboards import FOLDER, render_dashboards
 
-    folder = out or FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in render_dashboards().items():
-        (folder / name).write_text(text, encoding="utf-8")
-        typer.echo(folder / name)
+    for path in write_files(out or FOLDER, render_dashboards()):
+        typer.echo(path)
 
 
 def register(app: typer.Typer) -> None:

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from events import ConfigurationError
 from settings import DatabaseSettings, Settings, load_settings
 from settings.reference import mask_url
-from storage.engine import is_unavailable
+from storage.engine import is_not_migrated, is_unavailable
 
 Data = Annotated[
     Path | None,
@@ -60,6 +60,8 @@ def reachable(settings: DatabaseSettings, *, hint: str = "") -> Iterator[None]:
         if is_unavailable(cause):
             url = mask_url(settings.url.get_secret_value())
             said = f"PostgreSQL at {url}: {first_line(cause)} (THROUGHLINE_DATABASE_URL)"
+            if is_not_migrated(cause):
+                said += "; run: throughline migrate"
             raise ConfigurationError(f"{said}; {hint}" if hint else said) from error
         raise
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from settings import Settings, load_settings
+from throughline.cli.files import write_files
 
 if TYPE_CHECKING:
     from observability.alerts import Links, Objective, Plan, TimeScale
@@ -36,14 +37,12 @@ def rules(
 
     settings = load_settings()
     registry = PipelineRegistry.load(settings.pipelines.modules, builtin=settings.pipelines.builtin)
-    given = {name: url for name, url in (("runbook", runbook), ("dashboards", dashboards)) if url}
+    given = {name: url.rstrip("/") for name, url in (("runbook", runbook), ("dashboards", dashboards)) if url}
     plan = plan_of(registry, settings, scale=TimeScale(scale), links=Links(**given))
     if out is None:
         typer.echo(render(plan), nl=False)
         return
-    out.mkdir(parents=True, exist_ok=True)
-    for name, text in render_files(plan).items():
-        (out / name).write_text(text, encoding="utf-8")
+    write_files(out, render_files(plan))
 
 
 def plan_of(

@@ -1,11 +1,13 @@
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from throughline.embedded.locks import FolderLock
 from throughline.errors import FolderUnusable
 
 DEFAULT_FOLDER = Path(".throughline")
+
+_OURS: Final = frozenset({".gitignore", "bench-scale", "flower-password", "lock", "logs", "postgres", "redis"})
 
 
 class DataFolder:
@@ -38,16 +40,26 @@ class DataFolder:
 
         Raises:
             FolderInUse: another stack runs over it; the message names its pid.
-            FolderUnusable: it can't be made or written.
+            FolderUnusable: it can't be made or written, or it holds somebody else's files.
 
         """
         make_folder(self.path)
+        self._require_ours()
         self._lock.acquire()
         make_folder(self.logs)
         ignore = self.path / ".gitignore"
         if not ignore.exists():
             ignore.write_text("*\n")
         return self
+
+    def _require_ours(self) -> None:
+        """Refuse a folder with anything else in it: our files would lie among it, and git would ignore all of them."""
+        try:
+            others = sorted({item.name for item in self.path.iterdir()} - _OURS)
+        except OSError as error:
+            raise FolderUnusable(f"{self.path} can't be read: {error.strerror}") from error
+        if others and not (self.path / "lock").exists():
+            raise FolderUnusable(f"{self.path} holds other files ({others[0]}, …); choose a new or an empty folder")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -28,3 +28,16 @@ def test_a_folder_that_cant_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FolderUnusable, match="file/data"):
         DataFolder(tmp_path / "file" / "data").__enter__()
+
+
+def test_a_folder_with_somebody_elses_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(FolderUnusable, match=r"holds other files \(notes\.txt, …\)"):
+        DataFolder(tmp_path).__enter__()
+    assert [item.name for item in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_of_ours_is_taken_whatever_else_lies_in_it_by_now(tmp_path: Path) -> None:
+    for _ in range(2):
+        with DataFolder(tmp_path / "data") as folder:
+            (folder.path / "notes.txt").touch()

@@ -9,6 +9,7 @@ from pipelines import PipelineRegistry
 from settings import Settings
 from throughline.cli.main import app
 from throughline.cli.slo import plan_of
+from throughline.errors import FolderUnusable
 
 
 def run(*arguments: str) -> str:
@@ -25,7 +26,7 @@ def test_the_rules_are_written_a_file_a_subject(tmp_path: Path) -> None:
 
 def test_the_rules_are_printed_scaled_and_with_links_to_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THROUGHLINE_SLO_INGEST_SHARE", "0.95")
-    printed = run("--scale", "0.1", "--runbook", "https://wiki/runbook", "--dashboards", "https://boards")
+    printed = run("--scale", "0.1", "--runbook", "https://wiki/runbook", "--dashboards", "https://boards/")
     rules = [rule for group in yaml.safe_load(printed)["groups"] for rule in group["rules"]]
     [down] = (rule for rule in rules if rule.get("alert") == "ThroughlineTargetDown")
     assert down["for"] == "30s"
@@ -52,3 +53,10 @@ def test_a_pipeline_of_ones_own_is_held_to_what_it_promises(monkeypatch: pytest.
         "slow",
         "cell",
     }
+
+
+@pytest.mark.parametrize("command", [["slo", "rules"], ["dashboards"]])
+def test_a_folder_that_cant_be_written_is_named(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FolderUnusable, match="file/out can't be written: Not a directory; choose a folder"):
+        CliRunner().invoke(app, [*command, "--out", str(tmp_path / "file" / "out")], catch_exceptions=False)
