@@ -49,7 +49,7 @@ class LocalStack:
         self._plan = plan
         self._folder = folder
         self.postgres = (
-            ExternalServer("postgres", plan.database_url)
+            ExternalServer(name="postgres", url=plan.database_url, setting="THROUGHLINE_DATABASE_URL")
             if plan.database_url
             else EmbeddedPostgres(
                 folder.postgres,
@@ -59,7 +59,7 @@ class LocalStack:
             )
         )
         self.redis = (
-            ExternalServer("redis", plan.redis_url)
+            ExternalServer(name="redis", url=plan.redis_url, setting="THROUGHLINE_REDIS_URL")
             if plan.redis_url
             else EmbeddedRedis(
                 folder.redis, port=plan.redis_port, log_file=folder.logs / "redis.log", port_setting="--redis-port"
@@ -92,12 +92,21 @@ class LocalStack:
         if not self._plan.free_ports:
             require_own_ports([*self._server_ports(), *listeners(self._settings, workers=self._plan.workers)])
             require_free_ports(self._settings, workers=self._plan.workers)
-        supervisor.start(self.postgres, self.redis)
+        self._start_servers(supervisor, say=say)
         self._settle()
         say("migrating the database")
         with reachable(self.settings.database):
             upgrade(self.settings.database)
         supervisor.start(*self._processes())
+
+    def _start_servers(self, supervisor: Supervisor, *, say: Callable[[str], None]) -> None:
+        own = []
+        for server in (self.postgres, self.redis):
+            if isinstance(server, ExternalServer):
+                say(f"{server.name}: using {server.place}")
+            else:
+                own.append(server)
+        supervisor.start(*own)
 
     def _server_ports(self) -> Iterator[Listener]:
         plan = self._plan
