@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from settings.names import hidden_names
-from settings.web_address import check_web_address
+from settings.web_address import check_path, check_web_address
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 LogLevel: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -358,9 +358,8 @@ class FlowerSettings(Group):
 
     @field_validator("url_prefix")
     @classmethod
-    def _begins_with_a_slash(cls, value: str) -> str:
-        path = value.strip("/")
-        return f"/{path}" if path else ""
+    def _is_a_path(cls, value: str) -> str:
+        return check_path(value)
 
 
 class Settings(BaseSettings):

@@ -1,4 +1,7 @@
+import re
 from urllib.parse import urlsplit
+
+_SEGMENTS = re.compile(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*")
 
 
 def check_web_address(value: str) -> str:
@@ -20,3 +23,19 @@ def check_web_address(value: str) -> str:
         message = "must hold no name or password: it is shown to whoever reads events"
         raise ValueError(message)
     return value
+
+
+def check_path(value: str) -> str:
+    """Return the URL path ``value`` with a slash before it and none behind, or "" for the root.
+
+    Raises:
+        ValueError: it holds what would have to be quoted, or ``.``, ``..`` or nothing between two slashes.
+
+    """
+    path = value.strip("/")
+    if not path:
+        return ""
+    if not _SEGMENTS.fullmatch(path) or {".", ".."} & set(path.split("/")):
+        message = "must be a URL path of letters, digits and -._~ between slashes, such as /flower"
+        raise ValueError(message)
+    return f"/{path}"

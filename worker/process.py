@@ -53,7 +53,9 @@ class RunsProcess:
         self._tracing = configure_tracing(self._settings.telemetry, service="worker", metrics=metrics)
         instrument_celery(seat.name)
         host = self._settings.worker.metrics_host
-        self._metrics_server = serve_metrics(collected, host=host, port=metrics_port)
+        self._metrics_server = serve_metrics(
+            collected, host=host, port=metrics_port, settings="THROUGHLINE_WORKER_METRICS"
+        )
         self._runtime = WorkerRuntime(
             self._settings, self._registry, seat=seat, metrics=metrics, level_heard=self._level_heard
         )

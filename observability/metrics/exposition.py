@@ -1,3 +1,4 @@
+import errno
 import socket
 from wsgiref.simple_server import WSGIServer
 
@@ -54,11 +55,13 @@ class MetricsServer:
             server.server_close()
 
 
-def serve_metrics(registry: CollectorRegistry, *, host: str, port: int) -> MetricsServer:
+def serve_metrics(registry: CollectorRegistry, *, host: str, port: int, settings: str) -> MetricsServer:
     """Serve ``registry`` from a daemon thread; port 0 serves nothing.
 
+    ``settings`` is what the variables of host and port begin with, such as ``THROUGHLINE_RELAY_METRICS``.
+
     Raises:
-        MetricsPortError: another process listens there, or the address is not ours.
+        MetricsPortError: another process listens there, or the address is not ours; names the variable to set.
 
     """
     if port == 0:
@@ -66,5 +69,8 @@ def serve_metrics(registry: CollectorRegistry, *, host: str, port: int) -> Metri
     try:
         server, _ = start_http_server(port, addr=host, registry=registry)
     except (OSError, socket.gaierror) as error:
-        raise MetricsPortError(f"can't serve metrics on {host}:{port}: {error.strerror or error}") from error
+        elsewhere = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        variable = f"{settings}_{'HOST' if elsewhere else 'PORT'}"
+        said = f"can't serve metrics on {host}:{port}: {error.strerror or error} ({variable})"
+        raise MetricsPortError(said) from error
     return MetricsServer(server)

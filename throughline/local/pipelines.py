@@ -5,8 +5,8 @@ from pipelines import PipelineRegistry
 from settings import PipelineSettings
 
 
-def require_pipelines(settings: PipelineSettings) -> None:
-    """See that the pipelines can be loaded, before any process is started that would end because they can't.
+def require_pipelines(settings: PipelineSettings) -> PipelineRegistry:
+    """Return the pipelines, which are loaded before any process is started that would end because they can't.
 
     Raises:
         PipelineError: a module can't be imported, has no pipeline, or one is wrong; names it.
@@ -16,4 +16,4 @@ def require_pipelines(settings: PipelineSettings) -> None:
     if "" not in sys.path and here not in sys.path:
         # The processes run as modules, for which Python looks here first; the command's own path need not hold it.
         sys.path.insert(0, here)
-    PipelineRegistry.load(settings.modules, builtin=settings.builtin)
+    return PipelineRegistry.load(settings.modules, builtin=settings.builtin)

@@ -1,9 +1,12 @@
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from settings import Settings
 from throughline.embedded import port_is_free
 from throughline.embedded.ports import port_taken
+from throughline.errors import PortTaken
+
+_EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - nothing listens there; it is what a setting may say
 
 CELL_PORTS = 2
 """Behind those of the workers: the cell's own, and its child's."""
@@ -31,6 +34,29 @@ def require_free_ports(settings: Settings, *, workers: int) -> None:
     for listener in listeners(settings, workers=workers):
         if not port_is_free(listener.port, host=listener.host, setting=listener.setting):
             raise port_taken(listener.port, server=listener.server, setting=listener.setting)
+
+
+def require_own_ports(wanted: Iterable[Listener]) -> None:
+    """See that no two listeners are set to the same port of an address; port 0 is any free one.
+
+    Raises:
+        PortTaken: two are; names the port and both settings.
+
+    """
+    seen: list[Listener] = []
+    for listener in wanted:
+        other = next((one for one in seen if one.setting != listener.setting and _meet(one, listener)), None)
+        if other is not None:
+            both = f"{other.setting} ({other.server}) and {listener.setting} ({listener.server})"
+            raise PortTaken(f"port {listener.port} is wanted twice, by {both}: set one of them to another port")
+        seen.append(listener)
+
+
+def _meet(one: Listener, other: Listener) -> bool:
+    if one.port != other.port or not one.port:
+        return False
+    hosts = {"127.0.0.1" if host == "localhost" else host for host in (one.host, other.host)}
+    return len(hosts) == 1 or not hosts.isdisjoint(_EVERYWHERE)
 
 
 def listeners(settings: Settings, *, workers: int) -> Iterator[Listener]:

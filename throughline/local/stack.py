@@ -1,7 +1,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,15 @@ from migrations import upgrade
 from settings import Settings
 from throughline.cli.database import reachable
 from throughline.embedded import DataFolder, EmbeddedPostgres, EmbeddedRedis, ExternalServer, free_port
-from throughline.local.ports import CELL_PORTS, cell_port, ports_per_worker, require_free_ports
+from throughline.local.ports import (
+    CELL_PORTS,
+    Listener,
+    cell_port,
+    listeners,
+    ports_per_worker,
+    require_free_ports,
+    require_own_ports,
+)
 from throughline.local.secrets import kept_secret
 from throughline.supervision import ProcessService, Supervisor, http_ok
 
@@ -41,7 +49,7 @@ class LocalStack:
         self._plan = plan
         self._folder = folder
         self.postgres = (
-            ExternalServer("postgres", plan.database_url)
+            ExternalServer(name="postgres", url=plan.database_url, setting="THROUGHLINE_DATABASE_URL")
             if plan.database_url
             else EmbeddedPostgres(
                 folder.postgres,
@@ -51,7 +59,7 @@ class LocalStack:
             )
         )
         self.redis = (
-            ExternalServer("redis", plan.redis_url)
+            ExternalServer(name="redis", url=plan.redis_url, setting="THROUGHLINE_REDIS_URL")
             if plan.redis_url
             else EmbeddedRedis(
                 folder.redis, port=plan.redis_port, log_file=folder.logs / "redis.log", port_setting="--redis-port"
@@ -76,18 +84,36 @@ class LocalStack:
         """Start everything, each when what it needs is ready.
 
         Raises:
-            StackError: a port is taken, or a process could not be started, ended, or was not ready in time.
+            StackError: a port is taken or wanted twice, or a process could not be started, ended, or was not ready in
+                time.
             ThroughlineError: the database can't be reached or migrated.
 
         """
         if not self._plan.free_ports:
+            require_own_ports([*self._server_ports(), *listeners(self._settings, workers=self._plan.workers)])
             require_free_ports(self._settings, workers=self._plan.workers)
-        supervisor.start(self.postgres, self.redis)
+        self._start_servers(supervisor, say=say)
         self._settle()
         say("migrating the database")
         with reachable(self.settings.database):
             upgrade(self.settings.database)
         supervisor.start(*self._processes())
+
+    def _start_servers(self, supervisor: Supervisor, *, say: Callable[[str], None]) -> None:
+        own = []
+        for server in (self.postgres, self.redis):
+            if isinstance(server, ExternalServer):
+                say(f"{server.name}: using {server.place}")
+            else:
+                own.append(server)
+        supervisor.start(*own)
+
+    def _server_ports(self) -> Iterator[Listener]:
+        plan = self._plan
+        if not plan.database_url:
+            yield Listener(server="postgres", host="127.0.0.1", port=plan.postgres_port, setting="--postgres-port")
+        if not plan.redis_url:
+            yield Listener(server="redis", host="127.0.0.1", port=plan.redis_port, setting="--redis-port")
 
     def _settle(self) -> None:
         """Fix ports, URLs and passwords, now that the servers have theirs."""

@@ -8,13 +8,16 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from settings import Settings
+from pipelines import PipelineRegistry
+from settings import Settings, WorkerSettings
 from throughline.cli.output import console
-from throughline.embedded import DataFolder
+from throughline.embedded import DataFolder, ExternalServer
 from throughline.local.pipelines import require_pipelines
 from throughline.local.ports import cell_port, metrics_of_workers
+from throughline.local.redis import redis_trouble
 from throughline.local.stack import LocalStack, StackPlan
 from throughline.supervision import OnExit, Progress, Step, StopRequested, Supervisor
+from throughline.unserved import unserved_queues
 
 _STYLE = {Step.READY: "green", Step.ENDED: "red", Step.KILLED: "red", Step.RESTARTING: "yellow"}
 
@@ -34,11 +37,14 @@ def stay_up(settings: Settings, plan: StackPlan, *, data: Path) -> None:
         PipelineError: a module of pipelines can't be loaded; nothing was started.
 
     """
-    require_pipelines(settings.pipelines)
+    registry = require_pipelines(settings.pipelines)
     with DataFolder(data) as folder, Supervisor(on_exit=OnExit.RESTART, report=show_progress) as supervisor:
         stack = LocalStack(settings, plan, folder=folder)
         stack.start(supervisor, say=lambda text: console.print(f"  {text}", style="dim"))
         _show_addresses(stack, folder, workers=plan.workers)
+        _warn_of_redis(stack)
+        show_unserved(registry, settings.worker)
+        console.print("\n  up; Ctrl-C stops everything", style="bold")
         with suppress(StopRequested):
             supervisor.watch()
 
@@ -58,7 +64,24 @@ def _show_addresses(stack: LocalStack, folder: DataFolder, *, workers: int) -> N
     console.print()
     for name, said in lines.items():
         console.print(f"{name:>9}  {said}", markup=False, soft_wrap=True)
-    console.print("\n  up; Ctrl-C stops everything", style="bold")
+
+
+def show_unserved(registry: PipelineRegistry, settings: WorkerSettings) -> None:
+    """Warn of each queue of a pipeline that no worker of the stack consumes, one line each."""
+    for unserved in unserved_queues(registry, settings):
+        _warn(f"{unserved}, so they wait; set {unserved.mend}")
+
+
+def _warn_of_redis(stack: LocalStack) -> None:
+    if not isinstance(stack.redis, ExternalServer):
+        return
+    trouble = redis_trouble(stack.settings.redis, place=stack.redis.place)
+    if trouble:
+        _warn(trouble)
+
+
+def _warn(said: str) -> None:
+    console.print(f"  warning: {said}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _metrics(stack: LocalStack, *, workers: int) -> Iterator[str]:

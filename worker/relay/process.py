@@ -40,7 +40,10 @@ async def _run(settings: Settings, metrics: Metrics, registry: CollectorRegistry
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, relay.stop)
     # Last: who is answered there may take it that a signal is heard.
-    server = serve_metrics(registry, host=settings.relay.metrics_host, port=settings.relay.metrics_port)
+    place = settings.relay
+    server = serve_metrics(
+        registry, host=place.metrics_host, port=place.metrics_port, settings="THROUGHLINE_RELAY_METRICS"
+    )
     settle()
     _log.info("relay started", poll_interval=settings.relay.poll_interval, window=settings.relay.window)
     try:

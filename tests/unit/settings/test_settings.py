@@ -54,6 +54,13 @@ def test_settings_are_frozen() -> None:
         ),
         ("THROUGHLINE_FLOWER_USER", "hunter2:", "THROUGHLINE_FLOWER_USER: must be printable ASCII without a colon"),
         ("THROUGHLINE_FLOWER_PASSWORD", "hunter2\u00e4", "THROUGHLINE_FLOWER_PASSWORD: must be printable ASCII"),
+        ("THROUGHLINE_FLOWER_URL_PREFIX", "x hunter2", "THROUGHLINE_FLOWER_URL_PREFIX: must be a URL path"),
+        ("THROUGHLINE_FLOWER_URL_PREFIX", "http://hunter2/flower", "THROUGHLINE_FLOWER_URL_PREFIX: must be a URL path"),
+        ("THROUGHLINE_FLOWER_URL_PREFIX", "/hunter2/../flower", "THROUGHLINE_FLOWER_URL_PREFIX: must be a URL path"),
+        ("THROUGHLINE_FLOWER_URL_PREFIX", "hunter2//flower", "THROUGHLINE_FLOWER_URL_PREFIX: must be a URL path"),
+        ("THROUGHLINE_FLOWER_URL_PREFIX", "/hunter2?flower", "THROUGHLINE_FLOWER_URL_PREFIX: must be a URL path"),
+        ("THROUGHLINE_FLOWER_URL_PREFIX", "/hunter2(", "THROUGHLINE_FLOWER_URL_PREFIX: must be a URL path"),
+        ("THROUGHLINE_FLOWER_URL_PREFIX", "hunter2\u00e4", "THROUGHLINE_FLOWER_URL_PREFIX: must be a URL path"),
         ("THROUGHLINE_API_PROT", "8000", "did you mean THROUGHLINE_API_PORT?"),
         ("THROUGHLINE_NOTHING_LIKE_IT", "hunter2", "THROUGHLINE_NOTHING_LIKE_IT: no such setting"),
     ],
@@ -81,7 +88,10 @@ def test_addresses_for_people_are_taken_as_they_are_and_may_be_empty(monkeypatch
     assert (settings.api.flower_url, settings.api.trace_url_template, settings.flower.password) == (None, None, None)
 
 
-@pytest.mark.parametrize(("given", "path"), [("flower", "/flower"), ("/ops/flower/", "/ops/flower"), ("/", "")])
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [("flower", "/flower"), ("/ops/flower/", "/ops/flower"), ("/", ""), ("~a-b_c/v1.2", "/~a-b_c/v1.2")],
+)
 def test_flowers_path_begins_with_a_slash_and_ends_with_none(
     monkeypatch: pytest.MonkeyPatch, given: str, path: str
 ) -> None:

@@ -9,7 +9,7 @@ from settings import Settings, load_settings
 from throughline.embedded import DataFolder, free_port
 from throughline.errors import PortTaken
 from throughline.local import LocalStack, StackPlan
-from throughline.local.ports import cell_port, listeners, metrics_of_workers, require_free_ports
+from throughline.local.ports import cell_port, listeners, metrics_of_workers, require_free_ports, require_own_ports
 from throughline.supervision import Supervisor
 
 PORTS = (
@@ -42,6 +42,45 @@ def test_a_taken_port_is_named_with_its_setting_before_anything_starts(
     stack = LocalStack(load_settings(), StackPlan(), folder=DataFolder(tmp_path))
     with pytest.raises(PortTaken, match=rf"port {taken}\b.*{setting}"):
         stack.start(cast("Supervisor", None), say=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "plan", "named"),
+    [
+        (
+            {"api": {"port": 9802}, "worker": {"metrics_port": 9802}},
+            StackPlan(),
+            "THROUGHLINE_API_PORT THROUGHLINE_WORKER_METRICS",
+        ),
+        (
+            {"api": {"port": 9802}, "worker": {"metrics_port": 9800}},
+            StackPlan(),
+            "THROUGHLINE_API_PORT THROUGHLINE_WORKER_METRICS",
+        ),
+        (
+            {"flower": {"port": 9802}, "relay": {"metrics_port": 9802}},
+            StackPlan(),
+            "FLOWER_PORT THROUGHLINE_RELAY_METRICS_PORT",
+        ),
+        ({"api": {"port": 9802, "host": "0.0.0.0"}}, StackPlan(redis_port=9802), "--redis-port THROUGHLINE_API_PORT"),
+        ({}, StackPlan(redis_port=9802, postgres_port=9802), "--postgres-port --redis-port"),
+    ],
+)
+def test_a_port_that_is_wanted_twice_is_named_with_both_settings_before_anything_starts(
+    tmp_path: Path, settings: dict[str, Any], plan: StackPlan, named: str
+) -> None:
+    stack = LocalStack(Settings.model_validate(settings), plan, folder=DataFolder(tmp_path))
+    one, other = named.split()
+    with pytest.raises(PortTaken, match=rf"port 9802 is wanted twice, by .*{one}.* and .*{other}"):
+        stack.start(cast("Supervisor", None), say=lambda _: None)
+
+
+def test_the_same_port_of_two_addresses_is_no_clash_and_neither_are_free_ones() -> None:
+    apart = Settings.model_validate(
+        {"api": {"port": 9802, "host": "127.0.0.2"}, "relay": {"metrics_port": 9802}, "worker": {"metrics_port": 9810}}
+    )
+    require_own_ports(listeners(apart, workers=2))
+    require_own_ports(listeners(_quiet(), workers=2))
 
 
 def test_the_second_workers_port_is_looked_at_too(taken: int) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from throughline.embedded import ExternalServer
 from throughline.errors import ServiceFailed
 from throughline.supervision import OnExit, Progress, Step, StopRequested, Supervisor
 from throughline.supervision import watched as watched_module
@@ -200,12 +199,3 @@ def test_a_signal_during_a_launch_is_heard_when_the_launch_is_done(story: list[s
     with pytest.raises(StopRequested), Supervisor() as supervisor:
         supervisor.start(Slow("api", story))
     assert story == ["launch api", "SIGTERM api", "release api"]
-
-
-def test_an_external_server_is_never_signalled() -> None:
-    told: list[Progress] = []
-    external = ExternalServer("postgres", "postgresql://db.example/throughline")
-    with Supervisor(report=told.append) as supervisor:
-        supervisor.start(external)
-        assert external.exit_code() is None
-    assert [progress.step for progress in told] == [Step.STARTING, Step.READY, Step.STOPPING, Step.STOPPED]
