@@ -61,8 +61,10 @@ def mask_url(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator:
         return "**********"
-    authority, slash, path = rest.partition("/")
-    credentials, at, host = authority.rpartition("@")
+    # By the last @: a password may hold what should have been quoted.
+    credentials, at, server = rest.rpartition("@")
     user, colon, _ = credentials.partition(":")
+    if "/" in user or "?" in user:  # there are no credentials: the @ stands behind the server
+        user, colon, at, server = "", "", "", rest
     shown = f"{user}:**********" if colon else user
-    return f"{scheme}://{shown}{at}{host}{slash}{path.partition('?')[0]}"
+    return f"{scheme}://{shown}{at}{server.partition('?')[0]}"

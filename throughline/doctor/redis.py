@@ -14,9 +14,14 @@ _PATCHED = ((6, 2, 20), (7, 2, 11), (7, 4, 6), (8, 0, 4), (8, 2, 2))
 def examine_redis(settings: Settings) -> Iterator[Finding]:
     """Look at Redis: reachable, patched, never evicting, with its commands allowed."""
     url = settings.redis.url.get_secret_value()
-    client = redis.Redis.from_url(
-        url, socket_timeout=settings.redis.socket_timeout, socket_connect_timeout=settings.redis.connect_timeout
-    )
+    try:
+        client = redis.Redis.from_url(
+            url, socket_timeout=settings.redis.socket_timeout, socket_connect_timeout=settings.redis.connect_timeout
+        )
+    except ValueError:  # its text quotes what stands where a port should
+        mend = "mend THROUGHLINE_REDIS_URL: redis://[user]:password@host:port/0, with what is odd in a password as %XX"
+        yield Finding(subject="redis", verdict=Verdict.BAD, said=f"{mask_url(url)} is no address", mend=mend)
+        return
     try:
         info: dict[str, Any] = client.info()
     except redis.RedisError as error:

@@ -2,6 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from settings import Settings, SettingsError, load_settings, setting_references
+from settings.reference import mask_url
 
 
 def test_a_variable_is_read_into_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,3 +113,20 @@ def test_a_secret_is_listed_without_its_password(monkeypatch: pytest.MonkeyPatch
     assert shown["THROUGHLINE_DATABASE_URL"] == "postgresql://me:**********@db:5432/x"
     assert shown["THROUGHLINE_FLOWER_PASSWORD"] == "**********"
     assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:hunter2@db:5432/x?sslmode=require", "postgresql://me:**********@db:5432/x"),
+        ("postgresql://me:pa/hunter2@db/x", "postgresql://me:**********@db/x"),
+        ("redis://:hun?ter2@redis:6379/0", "redis://:**********@redis:6379/0"),
+        ("redis://:hun@ter2@redis/0", "redis://:**********@redis/0"),
+        ("postgresql://db/x?password=hunter@2", "postgresql://db/x"),
+        ("postgresql://db:5432/x?password=hunter@2", "postgresql://db:**********@2"),
+        ("postgresql://me@db/x", "postgresql://me@db/x"),
+        ("hunter2", "**********"),
+    ],
+)
+def test_a_url_is_shown_without_its_password_however_that_is_written(url: str, shown: str) -> None:
+    assert mask_url(url) == shown
