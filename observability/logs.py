@@ -123,7 +123,7 @@ def configure_logging(settings: LogSettings, *, service: str, stream: TextIO | N
     root.handlers[:] = [handler]
     logging.captureWarnings(capture=True)
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=_PROCESSORS,
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
@@ -290,3 +290,10 @@ _SHARED: Final[tuple[Processor, ...]] = (
     structlog.processors.StackInfoRenderer(),
     _add_trace,
 )
+
+# One list for good: loggers keep the one that they were first used with, and tests capture lines through it.
+_PROCESSORS: Final[list[Processor]] = [
+    structlog.stdlib.filter_by_level,
+    *_SHARED,
+    structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+]

@@ -88,6 +88,7 @@ async def test_messages_that_wait_for_slots_let_go_of_their_runs_at_once(
         for item in sent:
             shop.publish("steady", [item])
         await until(lambda: len(shop.calls()) == 2, what="one run is in its slow node")
+        await until(lambda: shop.unacknowledged == len(sent), what="all messages are fetched")
         worker.signal(signal.SIGTERM)
         await worker.ended(within=15)
 

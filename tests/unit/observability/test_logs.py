@@ -7,6 +7,7 @@ import warnings
 from typing import Any, Literal
 
 import pytest
+import structlog
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from observability.levels import set_level
@@ -293,3 +294,13 @@ def test_what_the_settings_hide_is_hidden_in_every_kind_of_line() -> None:
     assert "gone" not in stream.getvalue().lower()
     assert [line.get("run_id") for line in lines] == ["r1", "r1", "r1", None]
     assert lines[2]["duration"] == 0.5
+
+
+def test_lines_are_captured_of_a_logger_that_was_used_before_logging_was_configured_again() -> None:
+    log = get_logger("used.before")
+    configure_logging(LogSettings(format="json"), service="test", stream=io.StringIO())
+    log.warning("once")
+    configure_logging(LogSettings(format="json"), service="test", stream=io.StringIO())
+    with structlog.testing.capture_logs() as lines:
+        log.warning("twice")
+    assert [line["event"] for line in lines] == ["twice"]
