@@ -1,8 +1,11 @@
 import asyncio
 
+import pytest
 import structlog.testing
 
+from api import notifier as module
 from api.notifier import Notifier
+from observability.logs import get_logger
 
 
 class Sender:
@@ -43,7 +46,11 @@ async def test_wakes_during_a_notification_cause_exactly_one_more() -> None:
     await notifier.close()
 
 
-async def test_a_failed_notification_is_counted_logged_once_and_does_not_stop_the_next() -> None:
+async def test_a_failed_notification_is_counted_logged_once_and_does_not_stop_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A logger that was used before keeps what it was configured with then, and nothing could be captured of it.
+    monkeypatch.setattr(module, "_log", get_logger("test"))
     sent = 0
 
     async def send() -> None:
