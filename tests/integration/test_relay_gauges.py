@@ -39,7 +39,7 @@ async def world(database_url: str, redis_url: str) -> AsyncIterator[World]:
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (postgres_gauges, redis_gauges):
         monkeypatch.setattr(module, "_SECONDS", 0.05)
-        monkeypatch.setattr(module, "_WITHIN", 0.5)
+        monkeypatch.setattr(module, "_WITHIN", 2.0)
 
 
 class Reader:
@@ -177,7 +177,7 @@ async def test_a_redis_that_is_away_is_told_and_nothing_else_of_it(
             away_and_back(proxy, fault, read, "redis", OF_REDIS),
         ):
             assert read("redis_queue_messages", queue="default") is None
-            assert read.up("postgres", 1, others=OF_POSTGRES)
+            await until(lambda: read.up("postgres", 1, others=OF_POSTGRES))
 
 
 @pytest.mark.parametrize("fault", [Mode.REFUSE, Mode.SWALLOW])
@@ -192,4 +192,4 @@ async def test_a_postgresql_that_is_away_is_told_and_nothing_else_of_it(
             away_and_back(proxy, fault, read, "postgres", OF_POSTGRES),
         ):
             assert read("postgres_table_rows", table="runs", state="dead") is None
-            assert read.up("redis", 1, others=OF_REDIS)
+            await until(lambda: read.up("redis", 1, others=OF_REDIS))
