@@ -3,7 +3,17 @@
 from events.errors import ConfigurationError, Permanent, RetryAfter, ThroughlineError, Transient
 from events.event import DEFAULT_SOURCE, DEFAULT_TENANT, Event, JsonValue
 from events.ids import least_id, new_id
-from events.outcome import Cancelled, ErrorInfo, Failed, Outcome, Retry, Succeeded
+from events.outcome import (
+    AwaitedEvent,
+    Cancelled,
+    ErrorInfo,
+    Failed,
+    LimitKey,
+    Outcome,
+    Retry,
+    Succeeded,
+    Suspended,
+)
 from events.status import (
     FINAL_STATUSES,
     AttemptOutcome,
@@ -21,6 +31,7 @@ __all__ = [
     "DEFAULT_TENANT",
     "FINAL_STATUSES",
     "AttemptOutcome",
+    "AwaitedEvent",
     "Cancelled",
     "ConfigurationError",
     "ErrorInfo",
@@ -29,6 +40,7 @@ __all__ = [
     "Failed",
     "FailureKind",
     "JsonValue",
+    "LimitKey",
     "NodeStatus",
     "Outcome",
     "Permanent",
@@ -37,6 +49,7 @@ __all__ = [
     "RetryAfter",
     "RunStatus",
     "Succeeded",
+    "Suspended",
     "ThroughlineError",
     "Transient",
     "event_status",

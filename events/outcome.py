@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from events.status import FailureKind
+from events.status import FailureKind, QueueReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,4 +44,45 @@ class Cancelled:
     reason: str
 
 
-Outcome: TypeAlias = Succeeded | Retry | Failed | Cancelled
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitedEvent:
+    """What a run waits for: an event of ``type`` whose value at ``path`` is ``key``.
+
+    ``path`` is ``subject``, ``source`` or a way into the data, such as ``data.ticket.id``.
+    """
+
+    type: str
+    path: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitKey:
+    """A limit that a run counts against: ``name`` and ``key`` tell which, and the numbers what it allows.
+
+    ``concurrency`` runs of that key at once, ``rate`` starts of runs in any ``per`` seconds; None allows any number.
+    """
+
+    name: str
+    key: str
+    concurrency: int | None = None
+    rate: int | None = None
+    per: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspended:
+    """Put off at ``node`` without an error, for ``delay`` seconds at most, by the database's clock.
+
+    ``waiting``: until the ``awaited`` event comes. ``sleeping``: until the time is over. ``limited``: until ``limits``,
+    those of the node with those the run had, admit it; its delay is 0.
+    """
+
+    node: str
+    reason: QueueReason
+    delay: float = 0.0
+    awaited: AwaitedEvent | None = None
+    limits: tuple[LimitKey, ...] = ()
+
+
+Outcome: TypeAlias = Succeeded | Retry | Failed | Cancelled | Suspended

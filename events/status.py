@@ -38,6 +38,9 @@ class QueueReason(StrEnum):
     UNKNOWN_PIPELINE = "unknown_pipeline"
     REPLAYED = "replayed"
     ISOLATED = "isolated"
+    WAITING = "waiting"
+    SLEEPING = "sleeping"
+    LIMITED = "limited"
 
 
 class FailureKind(StrEnum):
@@ -48,6 +51,8 @@ class FailureKind(StrEnum):
     INVALID_OUTPUT = "invalid_output"
     INVALID_EVENT = "invalid_event"
     POISONED = "poisoned"
+    EXPIRED = "expired"
+    INCOMPATIBLE = "incompatible"
 
 
 class AttemptOutcome(StrEnum):
@@ -59,14 +64,16 @@ class AttemptOutcome(StrEnum):
     CANCELLED = "cancelled"
     HANDED_BACK = "handed_back"
     LOST = "lost"
+    SUSPENDED = "suspended"
 
 
 class NodeStatus(StrEnum):
-    """How a node of a run ended."""
+    """How a node of a run ended; ``stopped``: well, and by its word the run ended there."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     SKIPPED = "skipped"
+    STOPPED = "stopped"
 
 
 class EventStatus(StrEnum):

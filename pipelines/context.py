@@ -6,7 +6,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
-from events import Event
+from events import Event, LimitKey
+from pipelines.arrivals import WaitState
 from pipelines.errors import MissingOutputError
 from pipelines.journal import NodeRecord
 from pipelines.output import OutputCodec
@@ -33,8 +34,9 @@ class TaskContext(Generic[SchemaT]):
 
     Made by ``Pipeline.context``. ``attempt`` is the try's number, from 1; ``errors_by_node`` counts the earlier
     tries that ended in an error, by the node it came from (crashes and hand-backs are none; None: from no node).
-    ``done`` holds the results of earlier tries. ``deadline``, of this try, and ``expires``, of the run, are on the
-    clock of ``time.monotonic``. ``node`` and ``item`` name the call that this view was made for.
+    ``done`` holds the results of earlier tries, by node and item; ``waits`` the waits that they began, by node;
+    ``permits`` the limits that this try was admitted by. ``deadline``, of this try, and ``expires``, of the run, are
+    on the clock of ``time.monotonic``. ``node`` and ``item`` name the call that this view was made for.
     """
 
     event: Event
@@ -45,7 +47,9 @@ class TaskContext(Generic[SchemaT]):
     expires: float = math.inf
     attempt: int = 1
     errors_by_node: Mapping[str | None, int] = field(default_factory=lambda: MappingProxyType({}))
-    done: Mapping[str, NodeRecord] = field(default_factory=lambda: MappingProxyType({}))
+    done: Mapping[tuple[str, int], NodeRecord] = field(default_factory=lambda: MappingProxyType({}))
+    waits: Mapping[str, WaitState] = field(default_factory=lambda: MappingProxyType({}))
+    permits: frozenset[LimitKey] = frozenset()
     node: str = ""
     item: int = 0
     _progress: Progress = field(default_factory=Progress, repr=False)
@@ -119,6 +123,8 @@ class TaskContext(Generic[SchemaT]):
             attempt=self.attempt,
             errors_by_node=self.errors_by_node,
             done=self.done,
+            waits=self.waits,
+            permits=self.permits,
             node=node,
             item=item,
             _progress=self._progress,

@@ -71,6 +71,14 @@ class InvalidRouteError(PipelineError):
     """A router has no routes, no fallback, or a route whose condition can't be asked."""
 
 
+class InvalidPathError(PipelineError):
+    """A path leads nowhere: it is no way into an event, or the schema has no such field."""
+
+
+class InvalidLimitError(PipelineError):
+    """A limit limits nothing, or contradicts another."""
+
+
 class PipelineImportError(PipelineError):
     """A module that should hold pipelines can't be imported."""
 

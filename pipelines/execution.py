@@ -69,7 +69,7 @@ class _Walk:
 
     async def take(self, step: Step) -> Output | BaseException:
         """Return the step's output, from an earlier try if it is done, or the error it ended with."""
-        earlier = self._context.done.get(step.name)
+        earlier = self._context.done.get((step.name, 0))
         if earlier is not None and earlier.status is NodeStatus.SUCCEEDED:
             result = _restored(step, earlier)
         else:
@@ -82,7 +82,7 @@ class _Walk:
         """Return the name of the step that follows, None at the end, having recorded the ways not taken."""
         chosen = step.next(output.value)
         for name in step.skips.get(chosen, ()):
-            if name not in self._context.done:
+            if (name, 0) not in self._context.done:
                 skipped = NodeRecord(node=name, status=NodeStatus.SKIPPED, started_at=datetime.now(UTC))
                 await self._journal.record(skipped, durable=False)
         return chosen

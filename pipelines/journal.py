@@ -51,6 +51,6 @@ class MemoryJournal:
             self.durable.add(result.node)
 
     @property
-    def done(self) -> dict[str, NodeRecord]:
-        """The last result of each node, as a later attempt would find it."""
-        return {record.node: record for record in self.records}
+    def done(self) -> dict[tuple[str, int], NodeRecord]:
+        """The last result of each node and item, as a later attempt would find it."""
+        return {(record.node, record.item): record for record in self.records}

@@ -1,6 +1,6 @@
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic
@@ -8,7 +8,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, PydanticUserError
 
-from events import Event, Failed, FailureKind, JsonValue, Retry, new_id
+from events import Event, Failed, FailureKind, JsonValue, LimitKey, Retry, new_id
+from pipelines.arrivals import WaitState
 from pipelines.checks import check_name, check_queue, check_timeout, check_types, is_count
 from pipelines.context import TaskContext
 from pipelines.description import PipelineDescription, describe_steps
@@ -70,14 +71,16 @@ class Pipeline(Generic[SchemaT]):
         ):
             object.__setattr__(self, attribute, value)
 
-    def context(
+    def context(  # noqa: PLR0913 - what storage knows of a run
         self,
         event: Event,
         *,
         run_id: UUID | None = None,
         attempt: int = 1,
         errors_by_node: Mapping[str | None, int] | None = None,
-        done: Mapping[str, NodeRecord] | None = None,
+        done: Mapping[tuple[str, int], NodeRecord] | None = None,
+        waits: Mapping[str, WaitState] | None = None,
+        permits: Iterable[LimitKey] = (),
         age: float = 0.0,
     ) -> TaskContext[SchemaT]:
         """Return the context of one try, whose time runs from now on; the run was made ``age`` seconds ago."""
@@ -93,6 +96,8 @@ class Pipeline(Generic[SchemaT]):
             attempt=attempt,
             errors_by_node=MappingProxyType(dict(errors_by_node or {})),
             done=MappingProxyType(dict(done or {})),
+            waits=MappingProxyType(dict(waits or {})),
+            permits=frozenset(permits),
         )
 
     def decide(self, error: BaseException, context: TaskContext[SchemaT], *, node: str | None = None) -> Retry | Failed:

@@ -112,6 +112,13 @@ runs = Table(
     Column("cancel_reason", Text),
     Column("replay_of", Uuid),
     Column("replay_from", Text),
+    Column("accepted_version", Integer),
+    Column("priority", SmallInteger, nullable=False, server_default="0"),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("unique_key", Text),
+    Column("limits", JSONB),
+    Column("lane", Text),
+    Column("admitted_at", DateTime(timezone=True)),
     Column("traceparent", Text),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("started_at", DateTime(timezone=True)),
@@ -127,6 +134,8 @@ runs = Table(
     CheckConstraint("attempt >= 0 AND errors >= 0 AND deaths >= 0 AND cell_deaths >= 0", name="counts"),
     CheckConstraint("replay_from IS NULL OR replay_of IS NOT NULL", name="replay_has_origin"),
     CheckConstraint("cancel_reason IS NULL OR cancel_requested_at IS NOT NULL OR status = 'cancelled'", name="cancel"),
+    CheckConstraint("(limits IS NULL) = (lane IS NULL)", name="limits_have_lane"),
+    CheckConstraint("admitted_at IS NULL OR lane IS NOT NULL", name="admitted_has_lane"),
     Index("runs_event_idx", "tenant", "event_id", postgresql_where=text("event_id IS NOT NULL")),
     Index("runs_due_idx", "queue", "publish_at", postgresql_where=text("status = 'queued'")),
     Index(
@@ -144,12 +153,40 @@ runs = Table(
         postgresql_where=text("status = 'running' AND cancel_requested_at IS NOT NULL"),
     ),
     Index("runs_ended_idx", "finished_at", postgresql_where=text("status IN ('succeeded', 'cancelled')")),
+    Index(
+        "runs_lane_idx",
+        "lane",
+        "available_at",
+        postgresql_where=text("status = 'queued' AND lane IS NOT NULL AND admitted_at IS NULL"),
+    ),
+    Index(
+        "runs_priority_idx",
+        "queue",
+        "priority",
+        "publish_at",
+        postgresql_where=text("status = 'queued' AND priority > 0"),
+    ),
+    Index("runs_expiry_idx", "expires_at", postgresql_where=text("status = 'queued' AND expires_at IS NOT NULL")),
+    Index(
+        "runs_unique_idx",
+        "tenant",
+        "pipeline",
+        "unique_key",
+        "run_id",
+        postgresql_where=text("status IN ('queued', 'running') AND unique_key IS NOT NULL"),
+    ),
 )
 """``available_at``: when the run is due. ``publish_at``: when a relay may next publish it. ``published_at``: when it
 was last taken for publishing, empty when it isn't thought to be in Redis. ``attempt`` is the fencing token, ``errors``
 the spent error budget, ``deaths`` the processes that ended under it, ``cell_deaths`` those that ended under it alone in
 the cell; ``home_queue`` is where a run came from that was moved to the cell's queue. ``replay_of`` is the run that this
-one repeats, from the node ``replay_from`` on where that is set."""
+one repeats, from the node ``replay_from`` on where that is set. ``accepted_version``: the pipeline's version that the
+event was checked against, where that isn't the run's own.
+
+``expires_at``: not begun by then, the run has expired. ``unique_key``: no other run of its pipeline with that key is
+under way beside it. ``limits`` are what the run counts against, ``lane`` the same in a word: all runs of a lane want
+the same permits. A run with a lane is published (its ``publish_at`` is infinite) only once it was admitted, at
+``admitted_at``, and its permits are good as long as that stands and the run has not ended."""
 
 attempts = Table(
     "attempts",
@@ -190,6 +227,71 @@ node_results = Table(
     _one_of("status", NodeStatus),
     CheckConstraint("duration_seconds >= 0", name="duration"),
 )
+
+waits = Table(
+    "waits",
+    metadata,
+    _tenant(),
+    Column("run_id", Uuid, nullable=False),
+    Column("node", Text, nullable=False),
+    Column("type", Text),
+    Column("path", Text),
+    Column("key", Text),
+    Column("began_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("until", DateTime(timezone=True), nullable=False),
+    Column("probed", Boolean, nullable=False, server_default=false()),
+    Column("matched_event_id", Uuid),
+    Column("matched_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("tenant", "run_id", "node"),
+    ForeignKeyConstraint(["tenant", "run_id"], ["runs.tenant", "runs.run_id"], ondelete="CASCADE"),
+    CheckConstraint("(type IS NULL) = (key IS NULL) AND (type IS NULL) = (path IS NULL)", name="awaited"),
+    CheckConstraint("(matched_event_id IS NULL) = (matched_at IS NULL)", name="matched"),
+    Index(
+        "waits_open_idx",
+        "tenant",
+        "type",
+        "path",
+        "key",
+        postgresql_where=text("type IS NOT NULL AND matched_at IS NULL"),
+    ),
+    Index("waits_new_idx", "began_at", postgresql_where=text("type IS NOT NULL AND NOT probed")),
+)
+"""Where runs wait: for an event, or, without a ``type``, for ``until`` alone. ``probed``: the events that came before
+were looked through for it."""
+
+event_keys = Table(
+    "event_keys",
+    metadata,
+    _tenant(),
+    Column("event_id", Uuid, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("probed", Boolean, nullable=False, server_default=false()),
+    PrimaryKeyConstraint("tenant", "event_id", "path"),
+    ForeignKeyConstraint(["tenant", "event_id"], ["events.tenant", "events.event_id"], ondelete="CASCADE"),
+    Index("event_keys_found_idx", "tenant", "type", "path", "key", "event_id"),
+    Index("event_keys_new_idx", "event_id", postgresql_where=text("NOT probed")),
+)
+"""The values by which waits can find the events that some pipeline waits for. ``probed``: the waits that were there
+were looked through for it."""
+
+permits = Table(
+    "permits",
+    metadata,
+    _tenant(),
+    Column("name", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("admitted_at", DateTime(timezone=True), nullable=False),
+    Column("run_id", Uuid, nullable=False),
+    Column("spent", Boolean, nullable=False, server_default=false()),
+    PrimaryKeyConstraint("tenant", "name", "key", "admitted_at", "run_id"),
+    Index("permits_run_idx", "tenant", "run_id", postgresql_where=text("NOT spent")),
+    Index("permits_held_idx", "tenant", "name", "key", postgresql_where=text("NOT spent")),
+)
+"""What admitted runs hold, a row for each limit. One is good as long as its run is admitted at that same moment and has
+not ended: a run that ends, or is put off, has given its permits back by that. ``spent``: seen to be good no more, and
+kept for as long as a rate counts it."""
 
 worker_leases = Table(
     "worker_leases",

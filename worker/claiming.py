@@ -132,7 +132,7 @@ class Claims:
             Claimed(
                 run=run,
                 span_id=asked.spans[run.run_id],
-                done={result.node: record_of(result) for result in earlier.done.get(run.run_id, ())},
+                done={(result.node, result.item): record_of(result) for result in earlier.done.get(run.run_id, ())},
                 errors_by_node=earlier.errors.get(run.run_id, {}),
                 previous_span_id=earlier.spans.get(run.run_id),
             )

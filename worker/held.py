@@ -21,7 +21,7 @@ class Claimed:
 
     run: ClaimedRun
     span_id: str
-    done: dict[str, NodeRecord] = field(default_factory=dict)
+    done: dict[tuple[str, int], NodeRecord] = field(default_factory=dict)
     errors_by_node: dict[str | None, int] = field(default_factory=dict)
     previous_span_id: str | None = None
     cancellation: Cancellation = field(default_factory=Cancellation)

@@ -8,6 +8,7 @@ from events import (
     Retry,
     RunStatus,
     Succeeded,
+    Suspended,
 )
 from storage.outcomes import Finish, NodeWrite
 from storage.records import ClaimedRun
@@ -53,6 +54,17 @@ def finish_of(run: ClaimedRun, outcome: Outcome, nodes: tuple[NodeWrite, ...] = 
                 kind=kind,
                 error=error_json(error),
                 spent=1,
+                nodes=nodes,
+            )
+        case Suspended(reason=put_off, delay=delay):
+            return Finish(
+                tenant=tenant,
+                run_id=run_id,
+                attempt=attempt,
+                status=RunStatus.QUEUED,
+                outcome=AttemptOutcome.SUSPENDED,
+                reason=put_off,
+                delay=delay,
                 nodes=nodes,
             )
         case Cancelled(reason=reason):

@@ -27,6 +27,7 @@ class RunOutcome(StrEnum):
     CANCELLED = "cancelled"
     RESCUED = "rescued"
     HANDED_BACK = "handed_back"
+    SUSPENDED = "suspended"
 
 
 class NodeOutcome(StrEnum):

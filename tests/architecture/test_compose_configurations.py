@@ -127,7 +127,7 @@ def test_sampling_goes_by_attributes_that_spans_have() -> None:
     policies = {policy["name"]: policy for policy in collector()["processors"]["tail_sampling"]["policies"]}
     outcome = policies["not-at-once"]["string_attribute"]
     assert outcome["key"] == attributes.OUTCOME
-    ways = {one.value for one in AttemptOutcome} - {"succeeded"} | {"stale"}
+    ways = {one.value for one in AttemptOutcome} - {"succeeded", "suspended"} | {"stale"}
     assert set(outcome["values"]) == ways
     assert policies["tried-again"]["numeric_attribute"]["key"] == attributes.ATTEMPT
     named = set(re.findall(r'span.attributes\["([^"]+)"\]', str(policies)))

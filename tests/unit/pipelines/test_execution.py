@@ -147,7 +147,9 @@ async def test_a_resumed_run_calls_only_what_is_not_done() -> None:
     assert journal.records[-1].status is NodeStatus.FAILED
     assert "send" not in journal.durable
     done = journal.done | {
-        "sum": NodeRecord(node="sum", status=NodeStatus.SUCCEEDED, output={"value": 41}, started_at=datetime.now(UTC))
+        ("sum", 0): NodeRecord(
+            node="sum", status=NodeStatus.SUCCEEDED, output={"value": 41}, started_at=datetime.now(UTC)
+        )
     }
     again = MemoryJournal()
     assert await run(pipeline, again, run_id=run_id, attempt=2, errors_by_node={"send": 1}, done=done) == Succeeded()
@@ -157,7 +159,7 @@ async def test_a_resumed_run_calls_only_what_is_not_done() -> None:
 
 async def test_a_stored_output_that_no_longer_fits_fails_visibly() -> None:
     old = NodeRecord(node="sum", status=NodeStatus.SUCCEEDED, output={"total": 3}, started_at=datetime.now(UTC))
-    outcome = await run(make(Sum, Double), done={"sum": old})
+    outcome = await run(make(Sum, Double), done={("sum", 0): old})
     assert isinstance(outcome, Failed)
     assert outcome.kind is FailureKind.INVALID_OUTPUT
     assert "'sum'" in outcome.error.message
@@ -212,7 +214,7 @@ async def test_models_with_aliases_and_computed_fields_come_back() -> None:
 
     journal = MemoryJournal()
     assert await run(make(First, node(second, name="second", output=int)), journal) == Succeeded()
-    assert journal.done["second"].output == 6
+    assert journal.done["second", 0].output == 6
 
 
 class Reading(BaseModel):
@@ -407,7 +409,7 @@ async def test_the_first_route_that_holds_is_taken_and_the_others_are_recorded_a
 async def test_a_resumed_run_follows_the_stored_choice() -> None:
     pipeline, journal = make(Sum, edges=ROUTED), MemoryJournal()
     await run(pipeline, journal, event=event(11))
-    done = {name: journal.done[name] for name in ("sum", "size")}
+    done = {(name, 0): journal.done[name, 0] for name in ("sum", "size")}
     again = MemoryJournal()
     assert await run(pipeline, again, event=event(1), done=done) == Succeeded()
     assert {record.node for record in again.records} == {"high", "after_high", "ending", "low"}
@@ -415,7 +417,7 @@ async def test_a_resumed_run_follows_the_stored_choice() -> None:
 
 async def test_a_choice_that_an_older_version_stored_and_this_one_does_not_have() -> None:
     old = NodeRecord(node="size", status=NodeStatus.SUCCEEDED, output="medium", started_at=datetime.now(UTC))
-    outcome = await run(make(Sum, edges=ROUTED), done={"size": old})
+    outcome = await run(make(Sum, edges=ROUTED), done={("size", 0): old})
     assert isinstance(outcome, Failed)
     assert "'medium'" in outcome.error.message
 

@@ -1,0 +1,14 @@
+from dataclasses import dataclass
+
+from events import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitState:
+    """How a wait that an earlier try began stands: ``remaining`` seconds, by the database's clock, or 0.
+
+    ``event`` is what it waited for, once that has come.
+    """
+
+    remaining: float
+    event: Event | None = None
