@@ -13,16 +13,19 @@ from events import AttemptOutcome, Event, EventStatus, FailureKind, QueueReason,
 from storage.claims import node_result
 from storage.records import (
     AttemptRecord,
+    EndedWait,
     EventRecord,
     EventSummary,
     NodeResult,
     RunRecord,
     RunSummary,
+    WaitRecord,
     status_of,
 )
-from storage.tables import attempts, events, node_results, runs
+from storage.tables import attempts, events, node_results, runs, waits
 
 _replays = runs.alias("replays")
+_MOST_WAITS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,14 @@ async def get_event(connection: AsyncConnection, *, tenant: str, event_id: UUID)
         )
     ).all()
     records = await run_records(connection, tenant, run_rows)
+    ended = (
+        await connection.execute(
+            select(waits.c.run_id, waits.c.node, waits.c.ended_at)
+            .where(waits.c.tenant == tenant, waits.c.matched_event_id == event_id)
+            .order_by(waits.c.ended_at, waits.c.run_id)
+            .limit(_MOST_WAITS)
+        )
+    ).all()
     return EventRecord(
         event=Event(
             tenant=row.tenant,
@@ -63,8 +74,9 @@ async def get_event(connection: AsyncConnection, *, tenant: str, event_id: UUID)
             received_at=row.received_at,
             traceparent=row.traceparent,
         ),
-        status=status_of(records),
+        status=status_of(records, awaited=row.routes < 0),
         runs=records,
+        ended_waits=tuple(EndedWait(run_id=one.run_id, node=one.node, ended_at=one.ended_at) for one in ended),
     )
 
 
@@ -80,6 +92,7 @@ async def list_events(
         events.c.subject,
         events.c.received_at,
         events.c.traceparent,
+        events.c.routes,
     )
     query = select(*columns).where(events.c.tenant == tenant).order_by(events.c.event_id.desc()).limit(limit)
     if cursor is not None:
@@ -95,7 +108,7 @@ async def list_events(
             subject=row.subject,
             received_at=row.received_at,
             traceparent=row.traceparent,
-            status=status_of(summaries.get(row.event_id, ())),
+            status=status_of(summaries.get(row.event_id, ()), awaited=row.routes < 0),
             runs=tuple(summaries.get(row.event_id, ())),
         )
         for row in rows
@@ -132,6 +145,8 @@ def _status_is(status: EventStatus) -> ColumnElement[bool]:
     match status:
         case EventStatus.UNROUTED:
             return and_(events.c.routes == 0, ~routed)
+        case EventStatus.AWAITED:
+            return and_(events.c.routes < 0, ~routed)
         case EventStatus.QUEUED:
             return and_(routed, ~begun)
         case EventStatus.RUNNING:
@@ -176,6 +191,7 @@ async def run_records(connection: AsyncConnection, tenant: str, run_rows: Sequen
     run_ids = [row.run_id for row in run_rows]
     tried: dict[UUID, list[AttemptRecord]] = {run_id: [] for run_id in run_ids}
     results: dict[UUID, list[NodeResult]] = {run_id: [] for run_id in run_ids}
+    waited: dict[UUID, list[WaitRecord]] = {run_id: [] for run_id in run_ids}
     if run_ids:
         attempt_rows = await connection.execute(
             select(attempts)
@@ -191,7 +207,17 @@ async def run_records(connection: AsyncConnection, tenant: str, run_rows: Sequen
         )
         for row in node_rows:
             results[row.run_id].append(node_result(row))
-    return tuple(_run(row, attempts_=tried[row.run_id], nodes=results[row.run_id]) for row in run_rows)
+        wait_rows = await connection.execute(
+            select(waits)
+            .where(waits.c.tenant == tenant, waits.c.run_id.in_(run_ids))
+            .order_by(waits.c.run_id, waits.c.began_at, waits.c.node)
+        )
+        for row in wait_rows:
+            waited[row.run_id].append(_wait(row))
+    return tuple(
+        _run(row, attempts_=tried[row.run_id], nodes=results[row.run_id], waits_=waited[row.run_id])
+        for row in run_rows
+    )
 
 
 def _attempt(row: Row[Any]) -> AttemptRecord:
@@ -207,7 +233,26 @@ def _attempt(row: Row[Any]) -> AttemptRecord:
     )
 
 
-def _run(row: Row[Any], *, attempts_: Iterable[AttemptRecord], nodes: Iterable[NodeResult]) -> RunRecord:
+def _wait(row: Row[Any]) -> WaitRecord:
+    return WaitRecord(
+        node=row.node,
+        type=row.type,
+        path=row.path,
+        key=row.key,
+        began_at=row.began_at,
+        until=row.until,
+        ended_at=row.ended_at,
+        event_id=row.matched_event_id,
+    )
+
+
+def _run(
+    row: Row[Any],
+    *,
+    attempts_: Iterable[AttemptRecord],
+    nodes: Iterable[NodeResult],
+    waits_: Iterable[WaitRecord],
+) -> RunRecord:
     return RunRecord(
         run_id=row.run_id,
         pipeline=row.pipeline,
@@ -231,4 +276,5 @@ def _run(row: Row[Any], *, attempts_: Iterable[AttemptRecord], nodes: Iterable[N
         cancel_reason=row.cancel_reason,
         replay_of=row.replay_of,
         replay_from=row.replay_from,
+        waits=tuple(waits_),
     )
