@@ -91,8 +91,8 @@ class EventStatus(StrEnum):
 def event_status(runs: Iterable[RunStatus], *, awaited: bool = False) -> EventStatus:
     """Tell the state of an event from its runs' states; ``awaited``: no pipeline takes its type, but runs wait for it.
 
-    ``unrouted`` or ``awaited`` without a run; ``queued`` while none has begun; ``running`` until all have ended; then the worst of
-    ``failed``, ``cancelled``, ``succeeded``.
+    ``unrouted`` or ``awaited`` without a run; ``queued`` while none has begun; ``running`` until all have ended; then
+    the worst of ``failed``, ``cancelled``, ``succeeded``.
     """
     present = set(runs)
     if not present:

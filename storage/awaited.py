@@ -26,7 +26,7 @@ FIRST: Final = f"""
       AND (k.received_at, k.event_id) > ({{w}}.since, {{w}}.own_event_id) AND k.received_at <= {{w}}.until
       AND {NOT_USED}
     ORDER BY k.received_at, k.event_id LIMIT 1
-"""
+"""  # noqa: S608 - this module's own text
 """The event that ends wait ``{w}``, of a run whose own event ``own_event_id`` came at ``since``."""
 
 # The ids of a type are walked from an hour before on: they rise with the clocks of those that gave them. An event that

@@ -30,7 +30,9 @@ WAIT_CHECKS: Final = (
         meaning="runs that are put off for longer than their wait lasts",
         sql="""
             SELECT r.run_id::text AS id FROM runs r
-            JOIN (SELECT tenant, run_id, max(until) AS until FROM waits GROUP BY tenant, run_id) w USING (tenant, run_id)
+            JOIN (
+                SELECT tenant, run_id, max(until) AS until FROM waits GROUP BY tenant, run_id
+            ) w USING (tenant, run_id)
             WHERE r.status = 'queued' AND r.reason IN ('waiting', 'sleeping')
               AND r.available_at > w.until + make_interval(secs => :grace)
         """,

@@ -108,7 +108,10 @@ async def store_events(connection: Fetches, new: Sequence[NewEvent]) -> list[Sto
 async def _store_keys(connection: Fetches, new: Sequence[NewEvent], *, stored: set[UUID] | None) -> None:
     """Store the keys of those that were stored; None: of all. Most calls have none, and cost no statement."""
     keys = [
-        (event, key) for event in new if event.keys and (stored is None or event.event_id in stored) for key in event.keys
+        (event, key)
+        for event in new
+        if event.keys and (stored is None or event.event_id in stored)
+        for key in event.keys
     ]
     if keys:
         await connection.fetch(

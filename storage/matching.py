@@ -100,7 +100,7 @@ _MATCH = typed(
 )
 
 _OLDEST = text(
-    f"""
+    """
     SELECT coalesce(extract(epoch FROM now() - least(
         (SELECT began_at FROM waits WHERE type IS NOT NULL AND NOT probed ORDER BY began_at LIMIT 1),
         (SELECT received_at FROM event_keys WHERE NOT probed ORDER BY received_at LIMIT 1)

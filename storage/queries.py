@@ -13,7 +13,6 @@ from events import AttemptOutcome, Event, EventStatus, FailureKind, QueueReason,
 from storage.claims import node_result
 from storage.records import (
     AttemptRecord,
-    EndedWait,
     EventRecord,
     EventSummary,
     NodeResult,
@@ -22,10 +21,10 @@ from storage.records import (
     WaitRecord,
     status_of,
 )
-from storage.tables import attempts, events, node_results, runs, waits
+from storage.tables import attempts, events, node_results, runs
+from storage.wait_records import waits_by_run, waits_ended_by
 
 _replays = runs.alias("replays")
-_MOST_WAITS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +52,6 @@ async def get_event(connection: AsyncConnection, *, tenant: str, event_id: UUID)
         )
     ).all()
     records = await run_records(connection, tenant, run_rows)
-    ended = (
-        await connection.execute(
-            select(waits.c.run_id, waits.c.node, waits.c.ended_at)
-            .where(waits.c.tenant == tenant, waits.c.matched_event_id == event_id)
-            .order_by(waits.c.ended_at, waits.c.run_id)
-            .limit(_MOST_WAITS)
-        )
-    ).all()
     return EventRecord(
         event=Event(
             tenant=row.tenant,
@@ -76,7 +67,7 @@ async def get_event(connection: AsyncConnection, *, tenant: str, event_id: UUID)
         ),
         status=status_of(records, awaited=row.routes < 0),
         runs=records,
-        ended_waits=tuple(EndedWait(run_id=one.run_id, node=one.node, ended_at=one.ended_at) for one in ended),
+        ended_waits=await waits_ended_by(connection, tenant=tenant, event_id=event_id),
     )
 
 
@@ -142,21 +133,16 @@ def _status_is(status: EventStatus) -> ColumnElement[bool]:
     failed = _has_run(runs.c.status == RunStatus.FAILED, ~is_replayed())
     cancelled = _has_run(runs.c.status == RunStatus.CANCELLED, ~is_replayed())
     routed = _has_run()
-    match status:
-        case EventStatus.UNROUTED:
-            return and_(events.c.routes == 0, ~routed)
-        case EventStatus.AWAITED:
-            return and_(events.c.routes < 0, ~routed)
-        case EventStatus.QUEUED:
-            return and_(routed, ~begun)
-        case EventStatus.RUNNING:
-            return and_(open_, begun)
-        case EventStatus.FAILED:
-            return and_(~open_, failed)
-        case EventStatus.CANCELLED:
-            return and_(~open_, cancelled, ~failed)
-        case EventStatus.SUCCEEDED:
-            return and_(routed, ~or_(open_, failed, cancelled))
+    said: dict[EventStatus, ColumnElement[bool]] = {
+        EventStatus.UNROUTED: and_(events.c.routes == 0, ~routed),
+        EventStatus.AWAITED: and_(events.c.routes < 0, ~routed),
+        EventStatus.QUEUED: and_(routed, ~begun),
+        EventStatus.RUNNING: and_(open_, begun),
+        EventStatus.FAILED: and_(~open_, failed),
+        EventStatus.CANCELLED: and_(~open_, cancelled, ~failed),
+        EventStatus.SUCCEEDED: and_(routed, ~or_(open_, failed, cancelled)),
+    }
+    return said[status]
 
 
 def is_replayed() -> ColumnElement[bool]:
@@ -191,7 +177,7 @@ async def run_records(connection: AsyncConnection, tenant: str, run_rows: Sequen
     run_ids = [row.run_id for row in run_rows]
     tried: dict[UUID, list[AttemptRecord]] = {run_id: [] for run_id in run_ids}
     results: dict[UUID, list[NodeResult]] = {run_id: [] for run_id in run_ids}
-    waited: dict[UUID, list[WaitRecord]] = {run_id: [] for run_id in run_ids}
+    waited: dict[UUID, list[WaitRecord]] = {}
     if run_ids:
         attempt_rows = await connection.execute(
             select(attempts)
@@ -207,15 +193,9 @@ async def run_records(connection: AsyncConnection, tenant: str, run_rows: Sequen
         )
         for row in node_rows:
             results[row.run_id].append(node_result(row))
-        wait_rows = await connection.execute(
-            select(waits)
-            .where(waits.c.tenant == tenant, waits.c.run_id.in_(run_ids))
-            .order_by(waits.c.run_id, waits.c.began_at, waits.c.node)
-        )
-        for row in wait_rows:
-            waited[row.run_id].append(_wait(row))
+        waited = await waits_by_run(connection, tenant=tenant, run_ids=run_ids)
     return tuple(
-        _run(row, attempts_=tried[row.run_id], nodes=results[row.run_id], waits_=waited[row.run_id])
+        _run(row, attempts_=tried[row.run_id], nodes=results[row.run_id], waits_=waited.get(row.run_id, ()))
         for row in run_rows
     )
 
@@ -230,19 +210,6 @@ def _attempt(row: Row[Any]) -> AttemptRecord:
         finished_at=row.finished_at,
         outcome=AttemptOutcome(row.outcome) if row.outcome else None,
         error=row.error,
-    )
-
-
-def _wait(row: Row[Any]) -> WaitRecord:
-    return WaitRecord(
-        node=row.node,
-        type=row.type,
-        path=row.path,
-        key=row.key,
-        began_at=row.began_at,
-        until=row.until,
-        ended_at=row.ended_at,
-        event_id=row.matched_event_id,
     )
 
 

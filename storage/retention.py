@@ -2,8 +2,8 @@
 
 An event goes as a whole, with its runs, attempts and node results, once each of its runs has succeeded, was cancelled
 or was replayed, and ended longer ago than asked. One that was taken in for the runs that may wait for it goes as long
-after it came. The event that ended a wait stays as long as that wait's run is open. Dead runs (failed, and never replayed) and unrouted events stay, and
-with them their events: they wait for somebody.
+after it came. The event that ended a wait stays as long as that wait's run is open. Dead runs (failed, and never
+replayed) and unrouted events stay, and with them their events: they wait for somebody.
 """
 
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ _REMOVE_AWAITED = removal(
     f"""
     NOT EXISTS ({_IS_NEEDED})
     AND NOT EXISTS (SELECT FROM runs r WHERE r.tenant = k.tenant AND r.event_id = k.event_id)
-    """  # noqa: S608 - made of this module's own text; values are parameters
+    """
 )
 
 _LEASES = typed(

@@ -257,9 +257,7 @@ waits = Table(
         postgresql_where=text("type IS NOT NULL AND ended_at IS NULL"),
     ),
     Index("waits_new_idx", "began_at", postgresql_where=text("type IS NOT NULL AND NOT probed")),
-    Index(
-        "waits_matched_idx", "tenant", "matched_event_id", postgresql_where=text("matched_event_id IS NOT NULL")
-    ),
+    Index("waits_matched_idx", "tenant", "matched_event_id", postgresql_where=text("matched_event_id IS NOT NULL")),
 )
 """Where runs wait: for an event, or, without a ``type``, for ``until`` alone. ``probed``: the events that came before
 were looked through for it. ``ended_at``: when it was found that the event ``matched_event_id`` had come or, without

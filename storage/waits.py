@@ -37,7 +37,7 @@ _KINDS = typed(
     f"""
     SELECT w.tenant, w.type, w.path, min(o.received_at) AS since {_OVER} AND w.type IS NOT NULL
     GROUP BY w.tenant, w.type, w.path
-    """,  # noqa: S608 - made of this package's own text; values are parameters
+    """,
     tenant=Text(),
     run_ids=ARRAY(Uuid),
 )
@@ -103,9 +103,7 @@ async def waits_of(
                 received_at=row.received_at,
                 traceparent=row.traceparent,
             )
-        found.setdefault(row.run_id, {})[row.node] = Waited(
-            remaining=row.remaining, event=event, is_over=row.is_over
-        )
+        found.setdefault(row.run_id, {})[row.node] = Waited(remaining=row.remaining, event=event, is_over=row.is_over)
     return found
 
 

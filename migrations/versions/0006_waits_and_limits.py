@@ -139,9 +139,7 @@ def _create_waits() -> None:
         ),
         sa.PrimaryKeyConstraint("tenant", "event_id", "path", name=op.f("event_keys_pkey")),
     )
-    op.create_index(
-        "event_keys_found_idx", "event_keys", ["tenant", "type", "path", "key", "received_at", "event_id"]
-    )
+    op.create_index("event_keys_found_idx", "event_keys", ["tenant", "type", "path", "key", "received_at", "event_id"])
     op.create_index("event_keys_new_idx", "event_keys", ["received_at"], postgresql_where=sa.text("NOT probed"))
     op.create_index("events_awaited_idx", "events", ["received_at"], postgresql_where=sa.text("routes < 0"))
 

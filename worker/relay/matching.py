@@ -67,7 +67,7 @@ class Matching:
         return looked
 
     def _unfilled(self, kinds: Sequence[tuple[Kind, datetime]]) -> list[tuple[Kind, datetime]]:
-        """Return those that were not looked through as far back lately: a last look at the wait's end finds the rest."""
+        """Return those not looked through as far back lately: the last look, when a wait is over, finds the rest."""
         oldest = time.monotonic() - _MISSING_SECONDS
         self._filled = {kind: filled for kind, filled in self._filled.items() if filled[1] > oldest}
         return [(kind, since) for kind, since in kinds if kind not in self._filled or self._filled[kind][0] > since]
