@@ -266,7 +266,7 @@ def test_a_run_that_waits_says_for_what_and_until_when() -> None:
     )
     lines = lines_of(an_event(run, status="queued"), now=ZERO + timedelta(seconds=3600))
     what = "waits in pay for order.paid with data.order = 17"
-    assert lines[-1] == f"  {what}, until 2026-01-02T05:04:05Z, for 1 h more"
+    assert lines[-2:] == [f"  {what}", "  until 2026-01-02T05:04:05Z, for 1 h more"]
     (row,) = (line for line in lines if line.startswith("  waiting "))
     assert row.split()[1] == "+1.0"
     assert row.endswith(">")
