@@ -222,7 +222,11 @@ busy = Pipeline(
 )
 patient = Pipeline(name="patient", types=("test.patient",), schema=Probe, start=First, edges={First: Pay, Pay: Last})
 patient_then_slow = Pipeline(
-    name="patient_then_slow", types=("test.patient_then_slow",), schema=Probe, start=First, edges={First: Pay, Pay: Slow}
+    name="patient_then_slow",
+    types=("test.patient_then_slow",),
+    schema=Probe,
+    start=First,
+    edges={First: Pay, Pay: Slow},
 )
 impatient = Pipeline(name="impatient", types=("test.impatient",), schema=Probe, start=PaySoon, edges={PaySoon: Last})
 shortlived = Pipeline(
