@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from opentelemetry.trace import Span, Status, StatusCode
@@ -10,15 +10,18 @@ from opentelemetry.trace import Span, Status, StatusCode
 from api.group_commit import GroupCommit
 from api.incoming import IncomingEvent
 from api.pending import NotStored, OutcomeUnknown, Unstorable
+from api.policies import has_policy, policy_of
 from api.problems import Problem, ProblemType
 from events import DEFAULT_SOURCE
 from observability import attributes
 from observability.logs import get_logger, tell_all
 from observability.metrics import EventOutcome, Metrics, event_type_label
 from observability.tracing import AcceptSpan, accept_span, accept_spans, traceparent_of
-from pipelines import PipelineRegistry
+from pipelines import Pipeline, PipelineRegistry
+from pipelines.paths import Attributes
 from storage.batching import Overloaded
 from storage.ids import new_id
+from storage.policies import RunPolicy
 from storage.records import NewEvent, NewRun, StoredEvent
 
 _RETRY_AFTER = {"Retry-After": "1"}
@@ -144,7 +147,7 @@ class Acceptor:
             traceparent=traceparent,
             runs=tuple(
                 [
-                    NewRun(new_id(), pipeline.name, pipeline.version, pipeline.queue)
+                    NewRun(new_id(), pipeline.name, pipeline.version, pipeline.queue, _policy(pipeline, incoming))
                     for pipeline in self._registry.route(incoming.type)
                 ]
             ),
@@ -210,6 +213,13 @@ class Acceptor:
 
     def _count(self, event_type: str, outcome: EventOutcome, events: int = 1) -> None:
         self._metrics.events.labels(type=event_type_label(event_type, self._known), outcome=outcome).inc(events)
+
+
+def _policy(pipeline: Pipeline[Any], incoming: IncomingEvent) -> RunPolicy | None:
+    if not has_policy(pipeline):
+        return None
+    source = incoming.source or DEFAULT_SOURCE
+    return policy_of(pipeline, Attributes(incoming.type, source, incoming.subject, incoming.data))
 
 
 def invalid(errors: list[tuple[str, str]]) -> Problem:

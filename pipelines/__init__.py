@@ -5,6 +5,7 @@ from pipelines.description import NodeDescription, PipelineDescription
 from pipelines.errors import PipelineError
 from pipelines.execution import execute
 from pipelines.journal import Journal, MemoryJournal, NodeRecord
+from pipelines.limits import Limit, Rate
 from pipelines.node import Node
 from pipelines.pipeline import Pipeline
 from pipelines.problems import FieldProblem
@@ -18,6 +19,7 @@ __all__ = [
     "EventSchema",
     "FieldProblem",
     "Journal",
+    "Limit",
     "MemoryJournal",
     "Node",
     "NodeDescription",
@@ -27,6 +29,7 @@ __all__ = [
     "PipelineDescription",
     "PipelineError",
     "PipelineRegistry",
+    "Rate",
     "RetryPolicy",
     "Route",
     "RouterNode",

@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -64,6 +65,25 @@ def check_limits(place: str, limits: object, *, schema: type[BaseModel]) -> None
             raise InvalidLimitError(f"{where}: {problem}")
         if limit.by is not None:
             check_path(f"{where}: by", limit.by, schema=schema)
+
+
+def check_agreement(declared: Iterable[tuple[str, str, Limit]]) -> None:
+    """Refuse limits of one name that allow different numbers: they count the same permits.
+
+    ``declared`` are limits with the pipeline and the place that declare them. Versions of one pipeline may differ.
+
+    Raises:
+        InvalidLimitError: two pipelines' do.
+
+    """
+    first: dict[str, tuple[str, str, Limit]] = {}
+    for pipeline, place, limit in declared:
+        owner, other, known = first.setdefault(limit.name, (pipeline, place, limit))
+        if owner != pipeline and (known.concurrency, known.rate) != (limit.concurrency, limit.rate):
+            raise InvalidLimitError(
+                f"{place}: limit {limit.name!r} allows other numbers than that of {other}, which counts the same "
+                "permits; declare both alike, or rename one"
+            )
 
 
 def _problem(limit: Limit) -> str | None:

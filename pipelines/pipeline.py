@@ -10,12 +10,14 @@ from pydantic import BaseModel, PydanticUserError
 
 from events import Event, Failed, FailureKind, JsonValue, LimitKey, Retry, new_id
 from pipelines.arrivals import WaitState
-from pipelines.checks import check_name, check_queue, check_timeout, check_types, is_count
+from pipelines.checks import check_name, check_priority, check_queue, check_timeout, check_types, is_count
 from pipelines.context import TaskContext
-from pipelines.description import PipelineDescription, describe_steps
+from pipelines.description import PipelineDescription, describe_limit, describe_steps
 from pipelines.errors import InvalidSchemaError, InvalidVersionError
 from pipelines.graph import NodeClass, build_steps
 from pipelines.journal import NodeRecord
+from pipelines.limits import Limit, check_limits
+from pipelines.paths import check_path
 from pipelines.retry import RetryPolicy, check_retry, decide
 from pipelines.schema import SchemaT
 from pipelines.slo import Slo, check_slo
@@ -31,6 +33,10 @@ class Pipeline(Generic[SchemaT]):
     ``lifetime`` those a run has in all, its tries and waits, from when it was made. ``queue`` is where its runs wait,
     ``retry`` what happens after an error in a node that has no policy of its own. ``slo`` is what is promised of its
     runs, which the alerts hold it to; None promises nothing.
+
+    ``limits`` hold for its runs across all workers. Runs of a higher ``priority``, 0 to 9, are taken first. One that
+    has not begun within ``ttl`` seconds has failed as expired. ``unique`` is a path into the event: while a run with
+    the same value there has not ended, a later one that comes due is cancelled.
 
     Raises:
         PipelineError: something is wrong; each mistake has a class of its own, and the message says how to mend it.
@@ -48,6 +54,10 @@ class Pipeline(Generic[SchemaT]):
     queue: str = "default"
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     slo: Slo | None = field(default_factory=Slo)
+    limits: tuple[Limit, ...] = ()
+    priority: int = 0
+    ttl: float | None = None
+    unique: str | None = None
     steps: Mapping[str, Step] = field(init=False, repr=False)
     json_schema: Mapping[str, JsonValue] = field(init=False, repr=False)
 
@@ -63,6 +73,7 @@ class Pipeline(Generic[SchemaT]):
             check_timeout(place, self.lifetime, name="lifetime")
         check_retry(place, self.retry)
         check_slo(place, self.slo, timeout=self.timeout)
+        self._check_policies(place)
         steps = build_steps(self.name, start=self.start, edges=self.edges)
         for attribute, value in (
             ("json_schema", MappingProxyType(_json_schema(place, self.schema))),
@@ -70,6 +81,14 @@ class Pipeline(Generic[SchemaT]):
             ("steps", MappingProxyType(steps)),
         ):
             object.__setattr__(self, attribute, value)
+
+    def _check_policies(self, place: str) -> None:
+        check_limits(place, self.limits, schema=self.schema)
+        check_priority(place, self.priority)
+        if self.ttl is not None:
+            check_timeout(place, self.ttl, name="ttl")
+        if self.unique is not None:
+            check_path(f"{place}: unique", self.unique, schema=self.schema)
 
     def context(  # noqa: PLR0913 - what storage knows of a run
         self,
@@ -129,6 +148,10 @@ class Pipeline(Generic[SchemaT]):
             timeout=self.timeout,
             lifetime=self.lifetime,
             max_attempts=self.retry.max_attempts,
+            limits=tuple(describe_limit(limit) for limit in self.limits),
+            priority=self.priority,
+            ttl=self.ttl,
+            unique=self.unique,
             start=self.start.name,
             nodes=describe_steps(self.steps.values()),
             schema_name=self.schema.__name__,

@@ -7,6 +7,7 @@ from events import JsonValue
 from pipelines.discovery import discover
 from pipelines.errors import DuplicatePipelineError
 from pipelines.event_types import TypeTable
+from pipelines.limits import Limit, check_agreement
 from pipelines.pipeline import Pipeline
 from pipelines.problems import FieldProblem, problems_in
 
@@ -20,6 +21,7 @@ class PipelineRegistry:
             if self._by_name.setdefault(pipeline.name, pipeline) is not pipeline:
                 raise DuplicatePipelineError(f"two pipelines are named {pipeline.name!r}; rename one")
         self.pipelines = tuple(self._by_name.values())
+        check_agreement(item for pipeline in self.pipelines for item in _limits(pipeline))
         self._table: TypeTable[Pipeline[Any]] = TypeTable(self.pipelines)
 
     @classmethod
@@ -48,6 +50,16 @@ class PipelineRegistry:
     def validate(self, event_type: str, data: JsonValue) -> tuple[FieldProblem, ...]:
         """Return what is wrong with an event's ``data`` by the schemas of all pipelines it goes to."""
         return problems_in(data, _schemas(self.route(event_type)))
+
+
+def _limits(pipeline: Pipeline[Any]) -> Iterable[tuple[str, str, Limit]]:
+    """Return the limits of a pipeline and of its nodes, with its name and the place of each."""
+    place = f"pipeline {pipeline.name!r}"
+    for limit in pipeline.limits:
+        yield pipeline.name, place, limit
+    for step in pipeline.steps.values():
+        for limit in getattr(step.node, "limits", ()):
+            yield pipeline.name, f"{place}, node {step.name!r}", limit
 
 
 def _schemas(pipelines: tuple[Pipeline[Any], ...]) -> Iterable[type[BaseModel]]:

@@ -70,17 +70,30 @@ _HURRY = typed(
 # another at it comes back.
 _TURN = typed("SELECT pg_try_advisory_xact_lock(hashtextextended('throughline.relay.' || :queue, 0))", queue=Text())
 
+# Those with a priority first, one probe for each priority and only where there are any; what then is left of the number
+# goes to the others, among which the scan passes by no more of the first than were just taken.
 _TAKE = typed(
     """
-    WITH due AS (
+    WITH urgent AS (
+        SELECT found.tenant, found.run_id
+        FROM generate_series(9, 1, -1) AS p(priority) CROSS JOIN LATERAL (
+            SELECT tenant, run_id FROM runs
+            WHERE status = 'queued' AND queue = :queue AND runs.priority > 0 AND runs.priority = p.priority
+              AND publish_at <= now()
+            ORDER BY publish_at LIMIT :most
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) AS found
+        WHERE EXISTS (SELECT FROM runs WHERE status = 'queued' AND queue = :queue AND priority > 0)
+        LIMIT :most
+    ), due AS (
         SELECT tenant, run_id FROM runs
-        WHERE status = 'queued' AND queue = :queue AND publish_at <= now()
-        ORDER BY publish_at LIMIT :most
+        WHERE status = 'queued' AND queue = :queue AND priority = 0 AND publish_at <= now()
+        ORDER BY publish_at LIMIT :most - (SELECT count(*) FROM urgent)
         FOR NO KEY UPDATE SKIP LOCKED
-    )
+    ), taken AS (SELECT tenant, run_id FROM urgent UNION ALL SELECT tenant, run_id FROM due)
     UPDATE runs r SET publish_at = now() + make_interval(secs => :lease), published_at = now()
-    FROM due WHERE r.tenant = due.tenant AND r.run_id = due.run_id
-    RETURNING r.tenant, r.run_id, r.pipeline, r.queue, r.traceparent, r.published_at
+    FROM taken WHERE r.tenant = taken.tenant AND r.run_id = taken.run_id
+    RETURNING r.tenant, r.run_id, r.pipeline, r.queue, r.traceparent, r.published_at, r.priority
     """,
     queue=Text(),
     most=Integer(),
@@ -143,7 +156,8 @@ _NEXT = typed(
     """
     SELECT extract(epoch FROM min(publish_at) - clock_timestamp())::float8 AS seconds FROM (
         SELECT (
-            SELECT r.publish_at FROM runs r WHERE r.status = 'queued' AND r.queue = q.queue
+            SELECT r.publish_at FROM runs r
+            WHERE r.status = 'queued' AND r.queue = q.queue AND r.publish_at < 'infinity'
             ORDER BY r.publish_at LIMIT 1
         ) AS publish_at
         FROM unnest(:queues) AS q(queue)
@@ -207,16 +221,22 @@ async def take_turn(connection: AsyncConnection, queue: str) -> bool:
 
 
 async def take_due(connection: AsyncConnection, queue: str, *, most: int, lease: float) -> tuple[Taken, list[DueRun]]:
-    """Take up to ``most`` due runs for publishing, the oldest; no relay sees them for ``lease`` seconds.
+    """Take up to ``most`` due runs for publishing; no relay sees them for ``lease`` seconds.
 
-    They come in the order of their ids, which is the order they were made in.
+    Those of the highest priority are taken, of equal ones the oldest. They come by priority, and then in the order of
+    their ids, which is the order they were made in.
     """
     rows = (await connection.execute(_TAKE, {"queue": queue, "most": most, "lease": lease})).all()
     runs = [
         DueRun(
-            tenant=row.tenant, run_id=row.run_id, pipeline=row.pipeline, queue=row.queue, traceparent=row.traceparent
+            tenant=row.tenant,
+            run_id=row.run_id,
+            pipeline=row.pipeline,
+            queue=row.queue,
+            traceparent=row.traceparent,
+            priority=row.priority,
         )
-        for row in sorted(rows, key=lambda row: row.run_id)
+        for row in sorted(rows, key=lambda row: (-row.priority, row.run_id))
     ]
     at = rows[0].published_at if rows else datetime.min.replace(tzinfo=UTC)
     return Taken(at=at, keys=tuple((run.tenant, run.run_id) for run in runs)), runs

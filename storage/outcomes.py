@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import DateTime, Double, Integer, Text, Uuid
+from sqlalchemy.types import DateTime, Double, Integer, Text, TypeEngine, Uuid
 
-from events import AttemptOutcome, FailureKind, QueueReason, RunStatus
+from events import AttemptOutcome, FailureKind, LimitKey, QueueReason, RunStatus
+from storage.policies import UNPUBLISHED, lane_digest, limits_json
 from storage.records import NodeResult
 from storage.sql import FEW, typed
 
@@ -70,10 +71,9 @@ _CHECKPOINT = typed(
 
 # As in a claim, the status to be found depends on the row: else the index of what is running looks cheaper than it is.
 # A retry is a try that its process survived: a run that was in the cell for it goes home. A run that was asked to end
-# is not queued again.
-_FINISH = typed(
-    f"""
-    WITH held AS (
+# is not queued again. One with a lane has given its permits back by that, and is published when it has new ones.
+_FINISHING: Final = """
+    WITH {also} held AS (
         SELECT r.tenant, r.run_id, r.attempt, asked.status AS asked_status, asked.reason, asked.delay, asked.kind,
                asked.error, asked.outcome, asked.spent,
                CASE WHEN asked.status = 'queued' AND r.cancel_requested_at IS NOT NULL THEN 'cancelled'
@@ -91,8 +91,10 @@ _FINISH = typed(
             errors = r.errors + held.spent,
             available_at = CASE WHEN held.status = 'queued' THEN now() + make_interval(secs => held.delay)
                                 ELSE r.available_at END,
-            publish_at = CASE WHEN held.status = 'queued' THEN now() + make_interval(secs => held.delay)
-                              ELSE r.publish_at END,
+            publish_at = CASE WHEN held.status <> 'queued' THEN r.publish_at
+                              WHEN {lane} IS NULL THEN now() + make_interval(secs => held.delay)
+                              ELSE {unpublished} END,
+            admitted_at = CASE WHEN held.status = 'queued' THEN NULL ELSE r.admitted_at END, {limits}
             queue = CASE WHEN held.outcome = 'retried' THEN coalesce(r.home_queue, r.queue) ELSE r.queue END,
             home_queue = CASE WHEN held.outcome = 'retried' THEN NULL ELSE r.home_queue END,
             failure_kind = held.kind, error = held.error::jsonb,
@@ -110,20 +112,45 @@ _FINISH = typed(
             outcome = CASE WHEN held.status <> held.asked_status THEN held.status ELSE held.outcome END
         FROM held
         WHERE a.tenant = held.tenant AND a.run_id = held.run_id AND a.attempt = held.attempt
-    ), written AS ({_WRITE_NODES})
+    ), written AS ({nodes})
     SELECT run_id, attempt, status, age FROM ended
-    """,  # noqa: S608 - made of this module's own text; values are parameters
-    tenants=_TEXTS,
-    run_ids=_UUIDS,
-    attempts=_INTEGERS,
-    statuses=_TEXTS,
-    reasons=_TEXTS,
-    delays=ARRAY(Double),
-    kinds=_TEXTS,
-    errors=_TEXTS,
-    outcomes=_TEXTS,
-    spent=_INTEGERS,
+"""
+
+_FINISH_TYPES: dict[str, TypeEngine[Any]] = {
+    "tenants": _TEXTS,
+    "run_ids": _UUIDS,
+    "attempts": _INTEGERS,
+    "statuses": _TEXTS,
+    "reasons": _TEXTS,
+    "delays": ARRAY(Double),
+    "kinds": _TEXTS,
+    "errors": _TEXTS,
+    "outcomes": _TEXTS,
+    "spent": _INTEGERS,
     **_NODE_TYPES,
+}
+
+_FINISH = typed(
+    _FINISHING.format(also="", lane="r.lane", limits="", unpublished=UNPUBLISHED, nodes=_WRITE_NODES), **_FINISH_TYPES
+)
+
+# What a run newly waits for it has from the moment on that it waits for it.
+_FINISH_LIMITED = typed(
+    _FINISHING.format(
+        also="""asking AS (
+            SELECT * FROM unnest(:l_run_ids, :l_limits, :l_lanes) AS a(asking, limits, lane)
+        ),""",
+        lane="coalesce((SELECT lane FROM asking WHERE asking = r.run_id), r.lane)",
+        limits="""
+            limits = coalesce((SELECT a.limits::jsonb FROM asking a WHERE asking = r.run_id), r.limits),
+            lane = coalesce((SELECT 9 - r.priority || a.lane FROM asking a WHERE asking = r.run_id), r.lane),""",
+        unpublished=UNPUBLISHED,
+        nodes=_WRITE_NODES,
+    ),
+    l_run_ids=_UUIDS,
+    l_limits=_TEXTS,
+    l_lanes=_TEXTS,
+    **_FINISH_TYPES,
 )
 
 
@@ -155,7 +182,8 @@ class NodeWrite:
 class Finish:
     """How an attempt ended and where its run goes; ``error`` is JSON text, ``delay`` counts for ``queued`` alone.
 
-    ``spent`` is what the attempt costs of the error budget; ``nodes`` are results that ride along.
+    ``spent`` is what the attempt costs of the error budget; ``nodes`` are results that ride along. ``limits`` are what
+    the run waits for from now on; none leaves it those that it has.
     """
 
     tenant: str
@@ -169,6 +197,7 @@ class Finish:
     error: str | None = None
     spent: int = 0
     nodes: tuple[NodeWrite, ...] = ()
+    limits: tuple[LimitKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,8 +225,9 @@ async def finish_runs(connection: AsyncConnection, finishes: Sequence[Finish]) -
 
     A pair that is missing from the answer has lost its run: nothing of it was written.
     """
+    limited = [finish for finish in finishes if finish.limits]
     rows = await connection.execute(
-        _FINISH,
+        _FINISH_LIMITED if limited else _FINISH,
         {
             "tenants": [finish.tenant for finish in finishes],
             "run_ids": [finish.run_id for finish in finishes],
@@ -210,6 +240,7 @@ async def finish_runs(connection: AsyncConnection, finishes: Sequence[Finish]) -
             "outcomes": [finish.outcome.value for finish in finishes],
             "spent": [finish.spent for finish in finishes],
             **_node_columns([node for finish in finishes for node in finish.nodes]),
+            **(_limit_columns(limited) if limited else {}),
         },
     )
     return {(row.run_id, row.attempt): Moved(status=RunStatus(row.status), age=row.age) for row in rows}
@@ -229,6 +260,15 @@ async def came_to(connection: AsyncConnection, finish: Finish) -> Moved | None:
     if row.outcome == AttemptOutcome.CANCELLED and finish.status is RunStatus.QUEUED:
         return Moved(status=RunStatus.CANCELLED, age=row.age)
     return None
+
+
+def _limit_columns(finishes: Sequence[Finish]) -> dict[str, list[Any]]:
+    limits = [limits_json(finish.limits) or "" for finish in finishes]
+    return {
+        "l_run_ids": [finish.run_id for finish in finishes],
+        "l_limits": limits,
+        "l_lanes": [lane_digest(finish.tenant, text) for finish, text in zip(finishes, limits, strict=True)],
+    }
 
 
 def _node_columns(nodes: Sequence[NodeWrite]) -> dict[str, list[Any]]:

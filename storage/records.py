@@ -12,20 +12,24 @@ from events import (
     EventStatus,
     FailureKind,
     JsonValue,
+    LimitKey,
     NodeStatus,
     QueueReason,
     RunStatus,
     event_status,
 )
+from storage.permits import ShownLimit
+from storage.policies import RunPolicy
 
 
 class NewRun(NamedTuple):
-    """A run to be made with its event."""
+    """A run to be made with its event; ``policy`` is None where its pipeline declares none."""
 
     run_id: UUID
     pipeline: str
     pipeline_version: int
     queue: str
+    policy: RunPolicy | None = None
 
 
 class NewEvent(NamedTuple):
@@ -73,11 +77,15 @@ class DueRun:
     pipeline: str
     queue: str
     traceparent: str | None
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedRun:
-    """A run that this worker holds, with its event; ``queue_wait`` is the time since due, ``age`` since made."""
+    """A run that this worker holds, with its event; ``queue_wait`` is the time since due, ``age`` since made.
+
+    ``limits`` are those that it was admitted by.
+    """
 
     run_id: UUID
     event: Event
@@ -91,6 +99,7 @@ class ClaimedRun:
     age: float = 0.0
     replay_of: UUID | None = None
     replay_from: str | None = None
+    limits: tuple[LimitKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +135,8 @@ class AttemptRecord:
 class RunRecord:
     """A run with its attempts and node results, each in the order they began.
 
-    Results of attempt 0 were taken over from the run that this one repeats.
+    Results of attempt 0 were taken over from the run that this one repeats. ``waits_for`` are the limits, as they stand
+    now, that a queued run waits for.
     """
 
     run_id: UUID
@@ -151,6 +161,12 @@ class RunRecord:
     cancel_reason: str | None = None
     replay_of: UUID | None = None
     replay_from: str | None = None
+    priority: int = 0
+    expires_at: datetime | None = None
+    unique_key: str | None = None
+    limits: tuple[LimitKey, ...] = ()
+    admitted_at: datetime | None = None
+    waits_for: tuple[ShownLimit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +195,10 @@ class EventSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueState:
-    """One queue as PostgreSQL tells it: due and later runs, those thought to be in Redis, the oldest due one's age."""
+    """One queue as PostgreSQL tells it: due and later runs, those thought to be in Redis, the oldest due one's age.
+
+    ``limited`` runs would be due, and wait for permits.
+    """
 
     queue: str
     due: int
@@ -187,6 +206,7 @@ class QueueState:
     published: int
     running: int
     oldest_age: float
+    limited: int = 0
 
 
 _OF_ONE: Final = {status: event_status([status]) for status in RunStatus}

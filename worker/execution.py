@@ -81,6 +81,7 @@ class Execution:
             attempt=run.attempt,
             errors_by_node=claimed.errors_by_node,
             done=claimed.done,
+            permits=run.limits,
             age=run.age,
         )
         try:

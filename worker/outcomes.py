@@ -56,7 +56,7 @@ def finish_of(run: ClaimedRun, outcome: Outcome, nodes: tuple[NodeWrite, ...] = 
                 spent=1,
                 nodes=nodes,
             )
-        case Suspended(reason=put_off, delay=delay):
+        case Suspended(reason=put_off, delay=delay, limits=limits):
             return Finish(
                 tenant=tenant,
                 run_id=run_id,
@@ -66,6 +66,7 @@ def finish_of(run: ClaimedRun, outcome: Outcome, nodes: tuple[NodeWrite, ...] = 
                 reason=put_off,
                 delay=delay,
                 nodes=nodes,
+                limits=limits,
             )
         case Cancelled(reason=reason):
             return Finish(

@@ -160,6 +160,7 @@ def _refused(finish: Finish) -> Finish:
         reason=None,
         error=_REFUSED,
         nodes=(),
+        limits=(),
     )
 
 

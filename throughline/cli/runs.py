@@ -12,7 +12,7 @@ from throughline.cli.output import console, print_whole, styled
 app = typer.Typer(help="Find runs, cancel, replay or purge them.", no_args_is_help=True)
 
 RunId = Annotated[str, typer.Argument(help="The run's id.")]
-_KIND_HELP = "error, timeout, invalid_output, invalid_event or poisoned."
+_KIND_HELP = "error, timeout, invalid_output, invalid_event, poisoned, expired or incompatible."
 
 
 @app.command("list")

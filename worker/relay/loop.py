@@ -16,9 +16,11 @@ from storage.log_levels import asked_level
 from storage.wake import WakeListener
 from worker.lost_spans import LostSpans
 from worker.relay.accounting import Accounting
+from worker.relay.admission import Admission
 from worker.relay.backoff import Backoff
 from worker.relay.carried import connect
 from worker.relay.database import Database
+from worker.relay.expiry import Expiry
 from worker.relay.gauges import Gauges
 from worker.relay.postgres_gauges import PostgresGauges
 from worker.relay.publisher import Publisher
@@ -56,6 +58,9 @@ class Relay:
             metrics=metrics,
             singly=settings.worker.cell_queue,
         )
+        interval = settings.relay.poll_interval
+        self._admission = Admission(database=self._database, metrics=metrics, idle=interval)
+        self._expiry = Expiry(database=self._database, metrics=metrics, interval=interval)
         self._spans = LostSpans(self._database.reading, reach=export_delay(settings.telemetry))
         self._rescue = Rescue(
             database=self._database,
@@ -72,18 +77,22 @@ class Relay:
         self._retention = Retention(settings.retention, database=self._database)
         self._levels = LevelWatch(settings.log.level, read=self._asked_level)
         self._wake = asyncio.Event()
+        self._wake_admission = asyncio.Event()
+        self._wakes = {"publish": self._wake, "admit": self._wake_admission}
         self._stop = asyncio.Event()
-        self._listener = WakeListener(settings.database, application="relay-listen", on_wake=self._wake.set)
+        self._listener = WakeListener(settings.database, application="relay-listen", on_wake=self._wake_all)
 
     def stop(self) -> None:
         """Let ``run`` return within some two seconds. Not to be called from another thread."""
         self._stop.set()
-        self._wake.set()
+        self._wake_all()
 
     async def run(self) -> None:
         """Work until ``stop``. PostgreSQL and Redis may come and go; neither ends it."""
         steps: dict[str, Callable[[], Awaitable[float]]] = {
             "publish": self._publishing.run_once,
+            "admit": self._admit_step,
+            "expire": self._expiry.run_once,
             "rescue": self._rescue_step,
             "make spans": self._spans_step,
             "keep": self._keep_step,
@@ -107,9 +116,10 @@ class Relay:
 
     async def _repeat(self, name: str, step: Callable[[], Awaitable[float]]) -> None:
         backoff = Backoff(first=0.2, longest=2.0)
+        wake = self._wakes.get(name, self._stop)
         while not self._stop.is_set():
-            if name == "publish":
-                self._wake.clear()
+            if wake is not self._stop:
+                wake.clear()
             try:
                 wait = await step()
             except Exception as error:  # noqa: BLE001 - a part that dies would be missed by nobody until it is too late
@@ -118,7 +128,17 @@ class Relay:
             else:
                 if lasted := backoff.succeeded():
                     _log.info("a part of the relay works again", part=name, seconds=round(lasted, 1))
-            await self._pause(wait, self._wake if name == "publish" and not backoff.failing else self._stop)
+            await self._pause(wait, self._stop if backoff.failing else wake)
+
+    def _wake_all(self) -> None:
+        for wake in self._wakes.values():
+            wake.set()
+
+    async def _admit_step(self) -> float:
+        published, wait = await self._admission.run_once()
+        if published:
+            self._wake.set()
+        return wait
 
     @staticmethod
     def _failed(name: str, error: Exception) -> None:
