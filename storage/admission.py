@@ -58,7 +58,7 @@ _DUE = typed(
     SELECT a.lane, (
         SELECT count(*) FROM (
             SELECT FROM runs r WHERE {_WAITS_R} AND r.lane = a.lane AND r.available_at <= now() LIMIT :deep
-        ) AS some
+        ) AS found
     ) AS due
     FROM unnest(:lanes) AS a(lane)
     """,  # noqa: S608 - this module's own text
@@ -132,7 +132,7 @@ _ADMIT = typed(
         FROM admitted a CROSS JOIN LATERAL jsonb_to_recordset(a.limits)
             AS l(name text, key text, concurrency integer, rate integer, per double precision)
     )
-    SELECT lane, count(*) AS count FROM admitted GROUP BY lane
+    SELECT lane, count(*) AS runs FROM admitted GROUP BY lane
     """,  # noqa: S608 - made of this package's own text; values are parameters
     lanes=ARRAY(Text),
     counts=ARRAY(Integer),
@@ -216,4 +216,4 @@ async def admit(connection: AsyncConnection, allotted: Mapping[str, int]) -> dic
     A run that is locked, or should have begun by now, is passed over. The caller has the turn.
     """
     rows = await connection.execute(_ADMIT, {"lanes": list(allotted), "counts": list(allotted.values())})
-    return {row.lane: row.count for row in rows}
+    return {row.lane: row.runs for row in rows}

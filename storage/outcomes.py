@@ -83,7 +83,7 @@ _FINISHING: Final = """
         ) WITH ORDINALITY
             AS asked(tenant, run_id, attempt, status, reason, delay, kind, error, outcome, spent, place)
         JOIN runs r USING (tenant, run_id, attempt)
-        WHERE {FEW} AND (r.status = 'running') = (place > 0)
+        WHERE {few} AND (r.status = 'running') = (place > 0)
         ORDER BY r.run_id FOR NO KEY UPDATE OF r
     ), ended AS (
         UPDATE runs r
@@ -131,7 +131,8 @@ _FINISH_TYPES: dict[str, TypeEngine[Any]] = {
 }
 
 _FINISH = typed(
-    _FINISHING.format(also="", lane="r.lane", limits="", unpublished=UNPUBLISHED, nodes=_WRITE_NODES), **_FINISH_TYPES
+    _FINISHING.format(also="", lane="r.lane", limits="", unpublished=UNPUBLISHED, few=FEW, nodes=_WRITE_NODES),
+    **_FINISH_TYPES,
 )
 
 # What a run newly waits for it has from the moment on that it waits for it.
@@ -145,6 +146,7 @@ _FINISH_LIMITED = typed(
             limits = coalesce((SELECT a.limits::jsonb FROM asking a WHERE asking = r.run_id), r.limits),
             lane = coalesce((SELECT 9 - r.priority || a.lane FROM asking a WHERE asking = r.run_id), r.lane),""",
         unpublished=UNPUBLISHED,
+        few=FEW,
         nodes=_WRITE_NODES,
     ),
     l_run_ids=_UUIDS,

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -119,7 +120,7 @@ async def test_a_replay_goes_by_what_is_declared_with_time_to_begin_counted_anew
     async with transaction(world.engine) as connection:
         assert await row_of(connection, made) == (4, "s", True, True, 3600.0)
     await gate.once()
-    [claimed] = await gate.claim([made])
+    [claimed] = await gate.claim([UUID(made)])
     assert claimed.limits == (LimitKey(name="vendor", key="7", concurrency=1, rate=5, per=60.0),)
 
 
