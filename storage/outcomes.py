@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
+from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import DateTime, Double, Integer, Text, TypeEngine, Uuid
 
-from events import AttemptOutcome, FailureKind, LimitKey, QueueReason, RunStatus
-from storage.policies import UNPUBLISHED, lane_digest, limits_json
+from events import AttemptOutcome, FailureKind, QueueReason, RunStatus
+from storage.limit_writes import LIMIT_TYPES, NEW_LIMITS, NO_LIMITS, LimitsWrite, limit_columns
+from storage.policies import UNPUBLISHED
 from storage.records import NodeResult
 from storage.sql import FEW, typed
+from storage.wait_writes import BEGIN_WAITS, WAIT_TYPES, WaitWrite, wait_columns
 
 _TEXTS = ARRAY(Text)
 _UUIDS = ARRAY(Uuid)
@@ -70,10 +73,11 @@ _CHECKPOINT = typed(
 )
 
 # As in a claim, the status to be found depends on the row: else the index of what is running looks cheaper than it is.
-# A retry is a try that its process survived: a run that was in the cell for it goes home. A run that was asked to end
-# is not queued again. One with a lane has given its permits back by that, and is published when it has new ones.
-_FINISHING: Final = """
-    WITH {also} held AS (
+# A retry is a try that its process survived, and so is one that waits: a run that was in the cell for it goes home. A
+# run that was asked to end is not queued again. One with a lane has given its permits back by that, and is published
+# when it has new ones.
+_FINISH_TEXT = f"""
+    WITH {{limits.also}} held AS (
         SELECT r.tenant, r.run_id, r.attempt, asked.status AS asked_status, asked.reason, asked.delay, asked.kind,
                asked.error, asked.outcome, asked.spent,
                CASE WHEN asked.status = 'queued' AND r.cancel_requested_at IS NOT NULL THEN 'cancelled'
@@ -83,7 +87,7 @@ _FINISHING: Final = """
         ) WITH ORDINALITY
             AS asked(tenant, run_id, attempt, status, reason, delay, kind, error, outcome, spent, place)
         JOIN runs r USING (tenant, run_id, attempt)
-        WHERE {few} AND (r.status = 'running') = (place > 0)
+        WHERE {FEW} AND (r.status = 'running') = (place > 0)
         ORDER BY r.run_id FOR NO KEY UPDATE OF r
     ), ended AS (
         UPDATE runs r
@@ -92,11 +96,12 @@ _FINISHING: Final = """
             available_at = CASE WHEN held.status = 'queued' THEN now() + make_interval(secs => held.delay)
                                 ELSE r.available_at END,
             publish_at = CASE WHEN held.status <> 'queued' THEN r.publish_at
-                              WHEN {lane} IS NULL THEN now() + make_interval(secs => held.delay)
-                              ELSE {unpublished} END,
-            admitted_at = CASE WHEN held.status = 'queued' THEN NULL ELSE r.admitted_at END, {limits}
-            queue = CASE WHEN held.outcome = 'retried' THEN coalesce(r.home_queue, r.queue) ELSE r.queue END,
-            home_queue = CASE WHEN held.outcome = 'retried' THEN NULL ELSE r.home_queue END,
+                              WHEN {{limits.lane}} IS NULL THEN now() + make_interval(secs => held.delay)
+                              ELSE {UNPUBLISHED} END,
+            admitted_at = CASE WHEN held.status = 'queued' THEN NULL ELSE r.admitted_at END, {{limits.sets}}
+            queue = CASE WHEN held.outcome IN ('retried', 'suspended') THEN coalesce(r.home_queue, r.queue)
+                         ELSE r.queue END,
+            home_queue = CASE WHEN held.outcome IN ('retried', 'suspended') THEN NULL ELSE r.home_queue END,
             failure_kind = held.kind, error = held.error::jsonb,
             finished_at = CASE WHEN held.status = 'queued' THEN NULL ELSE now() END
         FROM held
@@ -112,10 +117,9 @@ _FINISHING: Final = """
             outcome = CASE WHEN held.status <> held.asked_status THEN held.status ELSE held.outcome END
         FROM held
         WHERE a.tenant = held.tenant AND a.run_id = held.run_id AND a.attempt = held.attempt
-    ), written AS ({nodes})
+    ), written AS ({_WRITE_NODES}){{waits}}
     SELECT run_id, attempt, status, age FROM ended
-"""
-
+"""  # noqa: S608 - made of this module's own text; values are parameters
 _FINISH_TYPES: dict[str, TypeEngine[Any]] = {
     "tenants": _TEXTS,
     "run_ids": _UUIDS,
@@ -129,30 +133,11 @@ _FINISH_TYPES: dict[str, TypeEngine[Any]] = {
     "spent": _INTEGERS,
     **_NODE_TYPES,
 }
-
-_FINISH = typed(
-    _FINISHING.format(also="", lane="r.lane", limits="", unpublished=UNPUBLISHED, few=FEW, nodes=_WRITE_NODES),
-    **_FINISH_TYPES,
-)
-
-# What a run newly waits for it has from the moment on that it waits for it.
-_FINISH_LIMITED = typed(
-    _FINISHING.format(
-        also="""asking AS (
-            SELECT * FROM unnest(:l_run_ids, :l_limits, :l_lanes) AS a(asking, limits, lane)
-        ),""",
-        lane="coalesce((SELECT lane FROM asking WHERE asking = r.run_id), r.lane)",
-        limits="""
-            limits = coalesce((SELECT a.limits::jsonb FROM asking a WHERE asking = r.run_id), r.limits),
-            lane = coalesce((SELECT 9 - r.priority || a.lane FROM asking a WHERE asking = r.run_id), r.lane),""",
-        unpublished=UNPUBLISHED,
-        few=FEW,
-        nodes=_WRITE_NODES,
-    ),
-    l_run_ids=_UUIDS,
-    l_limits=_TEXTS,
-    l_lanes=_TEXTS,
-    **_FINISH_TYPES,
+_FINISH = typed(_FINISH_TEXT.format(waits="", limits=NO_LIMITS), **_FINISH_TYPES)
+_FINISH_AND_WAIT = typed(_FINISH_TEXT.format(waits=BEGIN_WAITS, limits=NO_LIMITS), **_FINISH_TYPES, **WAIT_TYPES)
+_FINISH_LIMITED = typed(_FINISH_TEXT.format(waits="", limits=NEW_LIMITS), **_FINISH_TYPES, **LIMIT_TYPES)
+_FINISH_PUT_OFF = typed(
+    _FINISH_TEXT.format(waits=BEGIN_WAITS, limits=NEW_LIMITS), **_FINISH_TYPES, **WAIT_TYPES, **LIMIT_TYPES
 )
 
 
@@ -184,8 +169,8 @@ class NodeWrite:
 class Finish:
     """How an attempt ended and where its run goes; ``error`` is JSON text, ``delay`` counts for ``queued`` alone.
 
-    ``spent`` is what the attempt costs of the error budget; ``nodes`` are results that ride along. ``limits`` are what
-    the run waits for from now on; none leaves it those that it has.
+    ``spent`` is what the attempt costs of the error budget; ``nodes`` are results that ride along, ``wait`` begins with
+    it. ``limits`` are what the run waits for from now on; None leaves it those that it has.
     """
 
     tenant: str
@@ -199,7 +184,8 @@ class Finish:
     error: str | None = None
     spent: int = 0
     nodes: tuple[NodeWrite, ...] = ()
-    limits: tuple[LimitKey, ...] = ()
+    wait: WaitWrite | None = None
+    limits: LimitsWrite | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,9 +213,10 @@ async def finish_runs(connection: AsyncConnection, finishes: Sequence[Finish]) -
 
     A pair that is missing from the answer has lost its run: nothing of it was written.
     """
-    limited = [finish for finish in finishes if finish.limits]
+    waits = [finish.wait for finish in finishes if finish.wait is not None]
+    limits = [finish.limits for finish in finishes if finish.limits is not None]
     rows = await connection.execute(
-        _FINISH_LIMITED if limited else _FINISH,
+        _statement(waits=bool(waits), limits=bool(limits)),
         {
             "tenants": [finish.tenant for finish in finishes],
             "run_ids": [finish.run_id for finish in finishes],
@@ -242,7 +229,8 @@ async def finish_runs(connection: AsyncConnection, finishes: Sequence[Finish]) -
             "outcomes": [finish.outcome.value for finish in finishes],
             "spent": [finish.spent for finish in finishes],
             **_node_columns([node for finish in finishes for node in finish.nodes]),
-            **(_limit_columns(limited) if limited else {}),
+            **(wait_columns(waits) if waits else {}),
+            **(limit_columns(limits) if limits else {}),
         },
     )
     return {(row.run_id, row.attempt): Moved(status=RunStatus(row.status), age=row.age) for row in rows}
@@ -264,13 +252,10 @@ async def came_to(connection: AsyncConnection, finish: Finish) -> Moved | None:
     return None
 
 
-def _limit_columns(finishes: Sequence[Finish]) -> dict[str, list[Any]]:
-    limits = [limits_json(finish.limits) or "" for finish in finishes]
-    return {
-        "l_run_ids": [finish.run_id for finish in finishes],
-        "l_limits": limits,
-        "l_lanes": [lane_digest(finish.tenant, text) for finish, text in zip(finishes, limits, strict=True)],
-    }
+def _statement(*, waits: bool, limits: bool) -> TextClause:
+    if limits:
+        return _FINISH_PUT_OFF if waits else _FINISH_LIMITED
+    return _FINISH_AND_WAIT if waits else _FINISH
 
 
 def _node_columns(nodes: Sequence[NodeWrite]) -> dict[str, list[Any]]:

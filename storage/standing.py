@@ -14,14 +14,16 @@ _STATE = typed(
            count(*) FILTER (WHERE status = 'queued' AND available_at > now()) AS delayed,
            count(*) FILTER (WHERE status = 'queued' AND published_at IS NOT NULL AND publish_at > now()) AS published,
            count(*) FILTER (WHERE status = 'running') AS running,
+           count(*) FILTER (WHERE reason = 'waiting' AND available_at > now()) AS waiting,
+           count(*) FILTER (WHERE reason = 'sleeping' AND available_at > now()) AS sleeping,
            coalesce(extract(epoch FROM now() - min(since) FILTER (WHERE status = 'queued' AND NOT limited)), 0)::float8
                AS oldest
     FROM (
-        SELECT queue, status, available_at, published_at, publish_at,
+        SELECT queue, status, reason, available_at, published_at, publish_at,
                lane IS NOT NULL AND admitted_at IS NULL AS limited, greatest(available_at, admitted_at) AS since
         FROM runs WHERE status = 'queued'
         UNION ALL
-        SELECT queue, status, available_at, published_at, publish_at, false, available_at
+        SELECT queue, status, reason, available_at, published_at, publish_at, false, available_at
         FROM runs WHERE status = 'running'
     ) AS open GROUP BY queue
     """
@@ -49,6 +51,8 @@ async def queue_states(connection: AsyncConnection) -> list[QueueState]:
             delayed=row.delayed,
             published=row.published,
             running=row.running,
+            waiting=row.waiting,
+            sleeping=row.sleeping,
             oldest_age=max(row.oldest, 0.0),
         )
         for row in await connection.execute(_STATE)
