@@ -17,7 +17,7 @@ async def world(database_url: str, redis_url: str) -> AsyncIterator[World]:
 
 async def taken(world: World, most: int) -> list[UUID]:
     async with transaction(world.engine) as connection:
-        _, runs = await due.take_due(connection, "default", most=most, lease=60.0)
+        _, runs = await due.take_due(connection, "default", most=most, lease=60.0, urgent=True)
     return [run.run_id for run in runs]
 
 

@@ -15,8 +15,9 @@ from events import RunStatus, ThroughlineError
 from settings import DatabaseSettings
 from storage import accounting
 from storage.audit import Finding, audit
+from storage.check import Check
 from storage.engine import create_engine, transaction
-from storage.impossible import CHECKS, Check
+from storage.impossible import CHECKS
 from tests.support.histories import an_event
 from throughline.cli.main import app
 
