@@ -52,14 +52,14 @@ class PipelineRegistry:
         return problems_in(data, _schemas(self.route(event_type)))
 
 
-def _limits(pipeline: Pipeline[Any]) -> Iterable[tuple[str, str, Limit]]:
-    """Return the limits of a pipeline and of its nodes, with its name and the place of each."""
-    place = f"pipeline {pipeline.name!r}"
+def _limits(pipeline: Pipeline[Any]) -> Iterable[tuple[tuple[str, int], str, Limit]]:
+    """Return the limits of a pipeline and of its nodes, with its name and version and the place of each."""
+    owner, place = (pipeline.name, pipeline.version), f"pipeline {pipeline.name!r}"
     for limit in pipeline.limits:
-        yield pipeline.name, place, limit
+        yield owner, place, limit
     for step in pipeline.steps.values():
         for limit in getattr(step.node, "limits", ()):
-            yield pipeline.name, f"{place}, node {step.name!r}", limit
+            yield owner, f"{place}, node {step.name!r}", limit
 
 
 def _schemas(pipelines: tuple[Pipeline[Any], ...]) -> Iterable[type[BaseModel]]:

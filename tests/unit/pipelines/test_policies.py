@@ -84,6 +84,15 @@ def test_limits_of_one_name_are_declared_alike_wherever_they_stand() -> None:
         )
 
 
+def test_a_node_and_its_pipeline_declare_one_limit_alike() -> None:
+    class Ask(Start):
+        limits = (Limit(name="vendor", concurrency=2),)
+
+    PipelineRegistry([make(start=Ask, limits=(Limit(name="vendor", concurrency=2),))])
+    with pytest.raises(InvalidLimitError, match=r"pipeline 'orders', node 'ask': limit 'vendor'"):
+        PipelineRegistry([make(start=Ask, limits=(Limit(name="vendor", concurrency=3),))])
+
+
 def test_a_description_tells_what_is_declared() -> None:
     limits = (Limit(name="vendor", by="source", rate=Rate(starts=5, per=60)),)
     told = make(limits=limits, priority=3, ttl=60.0, unique="data.customer.id").describe()
