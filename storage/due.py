@@ -165,7 +165,7 @@ class Window:
     sent: int
     overdue: bool
     oldest: datetime | None
-    urgent: bool
+    urgent: bool = False
 
 
 async def queues_with_work(connection: AsyncConnection) -> list[str]:
