@@ -1,5 +1,6 @@
 import math
 import re
+from datetime import timedelta
 
 from pipelines.errors import InvalidNameError, InvalidPriorityError, InvalidTimeoutError, InvalidTypePatternError
 
@@ -74,6 +75,11 @@ def check_priority(place: str, priority: object) -> None:
     """
     if not (priority == 0 or (is_count(priority) and priority <= _HIGHEST_PRIORITY)):  # type: ignore[operator]
         raise InvalidPriorityError(f"{place}: priority is {priority!r}; give a whole number from 0 to 9, higher first")
+
+
+def seconds_of(duration: float | timedelta) -> float:
+    """Return a duration in seconds."""
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
 
 
 def is_seconds(value: object) -> bool:
