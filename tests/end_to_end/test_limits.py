@@ -1,7 +1,6 @@
 import asyncio
 import os
 import signal
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from settings import DatabaseSettings
 from storage.audit import audit
-from tests.support.limited_flows import AT_ONCE
+from tests.support.limited_flows import AT_ONCE, greatest_overlap, open_visits
 from tests.support.system import System, eventually
 
 pytestmark = [pytest.mark.verify, pytest.mark.timeout(300)]
@@ -23,27 +22,6 @@ EACH = 60
 
 def lines(ledger: Path) -> list[list[str]]:
     return [line.split() for line in ledger.read_text().splitlines()]
-
-
-def open_visits(told: list[list[str]]) -> dict[str, tuple[str, str]]:
-    """The runs that have come and not gone, with their key and process; a process that was killed has gone."""
-    there: dict[str, tuple[str, str]] = {}
-    for what, key, run_id, pid in told:
-        if what == "comes":
-            there[run_id] = (key, pid)
-        elif what == "goes":
-            there.pop(run_id, None)
-        else:
-            there = {run: visit for run, visit in there.items() if visit[1] != pid}
-    return there
-
-
-def greatest_overlap(told: list[list[str]]) -> dict[str, int]:
-    greatest: Counter[str] = Counter()
-    for end in range(1, len(told) + 1):
-        for key, count in Counter(key for key, _ in open_visits(told[:end]).values()).items():
-            greatest[key] = max(greatest[key], count)
-    return dict(greatest)
 
 
 async def send_all(url: str, ledger: Path) -> None:
