@@ -258,7 +258,9 @@ def _statement(*, waits: bool, limits: bool) -> TextClause:
     return _FINISH_AND_WAIT if waits else _FINISH
 
 
-def _node_columns(nodes: Sequence[NodeWrite]) -> dict[str, list[Any]]:
+def _node_columns(written: Sequence[NodeWrite]) -> dict[str, list[Any]]:
+    """Make columns of results, each once: branches of a run that end together bring the same ones along."""
+    nodes = {(node.run_id, node.attempt, node.result.node, node.result.item): node for node in written}.values()
     return {
         "n_tenants": [node.tenant for node in nodes],
         "n_run_ids": [node.run_id for node in nodes],
