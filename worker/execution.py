@@ -96,6 +96,7 @@ class Execution:
             errors_by_node=claimed.errors_by_node,
             done=claimed.done,
             waits=claimed.waits,
+            permits=run.limits,
             age=run.age,
         )
         try:
