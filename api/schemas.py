@@ -194,10 +194,15 @@ class PipelineNode(_Answer):
 
 
 class PipelineInfo(_Answer):
-    """A pipeline as this release has it; ``timeout``, of a try, and ``lifetime``, of a run, are in seconds."""
+    """A pipeline as this release has it; ``timeout``, of a try, and ``lifetime``, of a run, are in seconds.
+
+    It is told as its newest version is, which new events go to. Runs that began in another of the ``versions`` go on in
+    that.
+    """
 
     name: str
     version: int
+    versions: list[int]
     types: list[str]
     queue: str
     timeout: float

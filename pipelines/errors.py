@@ -15,6 +15,10 @@ class InvalidVersionError(PipelineError):
     """A pipeline's version is not a whole number from 1 up."""
 
 
+class InvalidUpcastError(PipelineError):
+    """Upcasts can't be called, or leave out a version; or nobody knows what ``on_change`` says."""
+
+
 class InvalidTimeoutError(PipelineError):
     """A timeout is not a positive, finite number of seconds."""
 
@@ -88,7 +92,7 @@ class NoPipelineError(PipelineError):
 
 
 class DuplicatePipelineError(PipelineError):
-    """Two pipelines have the same name."""
+    """Two pipelines have the same name and version."""
 
 
 class InvalidOutputError(Permanent):

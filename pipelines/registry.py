@@ -12,14 +12,23 @@ from pipelines.problems import FieldProblem, problems_in
 
 
 class PipelineRegistry:
-    """Which pipelines there are, and which of them an event type goes to. Never changes once it is made."""
+    """Which pipelines there are, and which of them an event type goes to. Never changes once it is made.
+
+    There may be several versions of one name. ``pipelines`` has the newest of each, which is where new events go, and
+    what they are checked against; ``every`` has all of them, for the runs that began in an older one.
+    """
 
     def __init__(self, pipelines: Iterable[Pipeline[Any]]) -> None:
-        self._by_name: dict[str, Pipeline[Any]] = {}
+        self._versions: dict[str, dict[int, Pipeline[Any]]] = {}
         for pipeline in pipelines:
-            if self._by_name.setdefault(pipeline.name, pipeline) is not pipeline:
-                raise DuplicatePipelineError(f"two pipelines are named {pipeline.name!r}; rename one")
-        self.pipelines = tuple(self._by_name.values())
+            if self._versions.setdefault(pipeline.name, {}).setdefault(pipeline.version, pipeline) is not pipeline:
+                raise DuplicatePipelineError(
+                    f"two pipelines are named {pipeline.name!r} and have version {pipeline.version}; "
+                    "rename one, or give it another version"
+                )
+        self.every = tuple(pipeline for versions in self._versions.values() for _, pipeline in sorted(versions.items()))
+        self._newest = {pipeline.name: pipeline for pipeline in self.every}
+        self.pipelines = tuple(self._newest.values())
         self._table: TypeTable[Pipeline[Any]] = TypeTable(self.pipelines)
 
     @classmethod
@@ -37,9 +46,15 @@ class PipelineRegistry:
         """Every type and prefix (``github.*``) that some pipeline takes."""
         return self._table.patterns
 
-    def get(self, name: str) -> Pipeline[Any] | None:
-        """Return the pipeline of this name; None if this version of the program does not have it."""
-        return self._by_name.get(name)
+    def get(self, name: str, version: int | None = None) -> Pipeline[Any] | None:
+        """Return the pipeline of this name, by default its newest version; None if this program does not have it."""
+        if version is None:
+            return self._newest.get(name)
+        return self._versions.get(name, {}).get(version)
+
+    def versions(self, name: str) -> tuple[Pipeline[Any], ...]:
+        """Return all versions of a pipeline, the newest last."""
+        return tuple(pipeline for _, pipeline in sorted(self._versions.get(name, {}).items()))
 
     def route(self, event_type: str) -> tuple[Pipeline[Any], ...]:
         """Return the pipelines that an event of this type goes to; none means that nobody takes it."""

@@ -40,8 +40,8 @@ _CLAIM = typed(
             started_at = coalesce(r.started_at, now()), published_at = NULL
         FROM wanted, lease
         WHERE r.tenant = wanted.tenant AND r.run_id = wanted.run_id
-        RETURNING r.tenant, r.run_id, r.event_id, r.pipeline, r.pipeline_version, r.attempt, r.errors, r.deaths,
-                  r.traceparent, r.available_at, r.created_at, r.replay_of, r.replay_from,
+        RETURNING r.tenant, r.run_id, r.event_id, r.pipeline, r.pipeline_version, r.accepted_version, r.attempt,
+                  r.errors, r.deaths, r.traceparent, r.available_at, r.created_at, r.replay_of, r.replay_from,
                   wanted.span_id, wanted.task_id
     ), begun AS (
         INSERT INTO attempts (tenant, run_id, attempt, lease_id, worker, task_id, span_id)
@@ -49,8 +49,8 @@ _CLAIM = typed(
                claimed.span_id
         FROM claimed CROSS JOIN lease
     )
-    SELECT c.run_id, c.pipeline, c.pipeline_version, c.attempt, c.errors, c.deaths, c.traceparent, c.replay_of,
-           c.replay_from, extract(epoch FROM now() - c.available_at)::float8 AS queue_wait,
+    SELECT c.run_id, c.pipeline, c.pipeline_version, c.accepted_version, c.attempt, c.errors, c.deaths, c.traceparent,
+           c.replay_of, c.replay_from, extract(epoch FROM now() - c.available_at)::float8 AS queue_wait,
            extract(epoch FROM now() - c.created_at)::float8 AS age,
            e.tenant, e.event_id, e.source, e.ce_id, e.type, e.subject, e.time, e.data, e.received_at,
            e.traceparent AS event_traceparent
@@ -177,6 +177,7 @@ def _claimed_run(row: Row[Any]) -> ClaimedRun:
         ),
         pipeline=row.pipeline,
         pipeline_version=row.pipeline_version,
+        accepted_version=row.accepted_version,
         attempt=row.attempt,
         errors=row.errors,
         deaths=row.deaths,

@@ -77,7 +77,10 @@ class DueRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedRun:
-    """A run that this worker holds, with its event; ``queue_wait`` is the time since due, ``age`` since made."""
+    """A run that this worker holds, with its event; ``queue_wait`` is the time since due, ``age`` since made.
+
+    ``accepted_version``: the one that the event was checked against, where that isn't the run's own.
+    """
 
     run_id: UUID
     event: Event
@@ -89,6 +92,7 @@ class ClaimedRun:
     traceparent: str | None
     queue_wait: float
     age: float = 0.0
+    accepted_version: int | None = None
     replay_of: UUID | None = None
     replay_from: str | None = None
 

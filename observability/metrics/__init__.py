@@ -21,6 +21,7 @@ from observability.metrics.labels import (
     Sli,
     SlotState,
     TransactionEnd,
+    VersionOutcome,
     event_type_label,
     method_label,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "Sli",
     "SlotState",
     "TransactionEnd",
+    "VersionOutcome",
     "catalogue",
     "event_type_label",
     "method_label",

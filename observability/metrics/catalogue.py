@@ -15,6 +15,7 @@ from observability.metrics.labels import (
     RunOutcome,
     Sli,
     SlotState,
+    VersionOutcome,
 )
 from observability.metrics.stores import StoreMetrics
 
@@ -67,6 +68,10 @@ def _account(*, state: AccountState) -> tuple[str, ...]:
 
 def _slo(*, sli: Sli, pipeline: str, good: bool) -> tuple[str, ...]:
     return (sli, pipeline, "true" if good else "false")
+
+
+def _version_outcome(*, pipeline: str, outcome: VersionOutcome) -> tuple[str, ...]:
+    return (pipeline, outcome)
 
 
 def _reason(*, reason: DropReason) -> tuple[str, ...]:
@@ -131,6 +136,12 @@ class Metrics(StoreMetrics):
         "throughline_stale_writes_total",
         "Checkpoints, finishes and renewals refused because the run or the lease was no longer the worker's.",
         no_labels,
+    )
+    version_changes = Counter(
+        "throughline_version_changes_total",
+        "Claimed runs whose version of their pipeline the code lacks, or has with another graph, by what was done with "
+        "them.",
+        _version_outcome,
     )
     loop_blocked = Counter(
         "throughline_loop_blocked_total",
