@@ -12,11 +12,11 @@ class InvalidNameError(PipelineError):
 
 
 class InvalidVersionError(PipelineError):
-    """A pipeline's version is not a whole number from 1 up."""
+    """A pipeline's version is not a whole number from 1 up, or nobody knows what its ``on_change`` says."""
 
 
 class InvalidUpcastError(PipelineError):
-    """Upcasts can't be called, or leave out a version; or nobody knows what ``on_change`` says."""
+    """A pipeline's upcasts can't be called, or don't lead to its version."""
 
 
 class InvalidTimeoutError(PipelineError):

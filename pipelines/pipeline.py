@@ -13,7 +13,7 @@ from pipelines.arrivals import WaitState
 from pipelines.checks import check_name, check_queue, check_timeout, check_types, is_count
 from pipelines.context import TaskContext
 from pipelines.description import PipelineDescription, describe_steps
-from pipelines.errors import InvalidSchemaError, InvalidUpcastError, InvalidVersionError
+from pipelines.errors import InvalidSchemaError, InvalidVersionError
 from pipelines.graph import NodeClass, build_steps
 from pipelines.journal import NodeRecord
 from pipelines.retry import RetryPolicy, check_retry, decide
@@ -72,7 +72,7 @@ class Pipeline(Generic[SchemaT]):
         check_retry(place, self.retry)
         check_slo(place, self.slo, timeout=self.timeout)
         if self.on_change not in ("fail", "restart"):
-            raise InvalidUpcastError(f"{place}: on_change is {self.on_change!r}; give 'fail' or 'restart'")
+            raise InvalidVersionError(f"{place}: on_change is {self.on_change!r}; give 'fail' or 'restart'")
         check_upcasts(place, self.upcasts, version=self.version)
         steps = build_steps(self.name, start=self.start, edges=self.edges)
         for attribute, value in (

@@ -11,8 +11,9 @@ from storage.engine import transaction
 from storage.records import RunRecord
 from storage.replays import Replay, replay_runs
 from storage.runs import get_run
-from storage.versions import Move, move_runs, open_runs
+from storage.versions import Move, move_runs
 from tests.support.working import TENANT, Sent, Worker, Workshop, until, workshop
+from throughline.cli import pipeline_list
 
 pytestmark = pytest.mark.verify
 
@@ -234,5 +235,8 @@ async def test_the_open_runs_of_each_version_are_counted(shop: Workshop) -> None
     await shop.store("grown", 2)
     await shop.store("grown", version=2)
     await shop.store("other")
-    async with transaction(shop.engine) as connection:
-        assert await open_runs(connection) == {("grown", 1): 2, ("grown", 2): 1, ("other", 1): 1}
+    [ended] = await shop.store("grown", version=3, data={"log": str(shop.calls_path), "unit": "kg"})
+    await under(shop, "three", ended)
+    await finished(shop, ended)
+    counted = await pipeline_list._open_runs(shop.settings.database)
+    assert counted == {("grown", 1): 2, ("grown", 2): 1, ("other", 1): 1}

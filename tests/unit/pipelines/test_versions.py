@@ -164,7 +164,7 @@ def test_upcasts_that_lead_nowhere(upcasts: Any, words: str) -> None:
 
 @pytest.mark.parametrize("value", ["ignore", None, True])
 def test_an_on_change_that_nobody_knows(value: object) -> None:
-    with pytest.raises(errors.InvalidUpcastError, match=r"pipeline 'p': on_change is .*'fail' or 'restart'"):
+    with pytest.raises(errors.InvalidVersionError, match=r"pipeline 'p': on_change is .*'fail' or 'restart'"):
         make(on_change=value)
 
 
