@@ -4,8 +4,18 @@ from typing import Any
 
 import pytest
 
-from events import Event, JsonValue, NodeStatus, new_id
-from pipelines import EventSchema, Node, NodeRecord, Pipeline, PipelineRegistry, TaskContext, errors
+from events import Event, Failed, FailureKind, JsonValue, NodeStatus, new_id
+from pipelines import (
+    EventSchema,
+    MemoryJournal,
+    Node,
+    NodeRecord,
+    Pipeline,
+    PipelineRegistry,
+    TaskContext,
+    errors,
+    execute,
+)
 from pipelines.upcasts import UpcastError
 from pipelines.versions import Course, explain, resolve
 
@@ -205,3 +215,10 @@ def test_an_upcast_that_breaks_names_its_versions() -> None:
     context = make(3, upcasts={2: to_grams}).context(event({}), accepted_version=2)
     with pytest.raises(UpcastError, match="from version 2 to 3 failed: KeyError: 'kilograms'"):
         _ = context.data
+
+
+async def test_a_run_whose_data_cannot_be_brought_up_fails_as_an_invalid_event() -> None:
+    pipeline = make(3, upcasts={2: to_grams})
+    outcome = await execute(pipeline, pipeline.context(event({}), accepted_version=2), MemoryJournal())
+    assert isinstance(outcome, Failed)
+    assert (outcome.kind, outcome.error.type) == (FailureKind.INVALID_EVENT, "UpcastError")
