@@ -29,6 +29,8 @@ def mismatch(pipeline: Pipeline[Any], done: Done) -> str | None:
             name = _next(step, record)
         except InvalidOutputError as error:
             return f"node {step.name!r} is done, but {error}"
+        except Exception as error:  # noqa: BLE001 - a user's own validators may raise anything
+            return f"node {step.name!r} is done, but its output can't be read any more ({type(error).__name__})"
     return _left_over(pipeline.steps, left, name) if left else None
 
 

@@ -9,12 +9,17 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel, field_validator
 
 from events import Event, JsonValue, NodeStatus, Permanent, new_id
 from pipelines import EventSchema, MemoryJournal, Node, NodeRecord, Pipeline, Route, RouterNode, TaskContext, execute
 from pipelines.matching import Done, mismatch
+
+
+untimed = settings(deadline=None)
+"""A busy machine is no failure."""
 
 
 class Data(EventSchema):
@@ -37,13 +42,6 @@ class Third(First):
 class Choose(RouterNode):
     routes = (Route(to=Second, when=lambda _: True),)
     fallback = Third
-
-
-class Say(Node[str]):
-    name = "first"
-
-    async def run(self, _: TaskContext[Data]) -> str:
-        return "one"
 
 
 def make(*chain: type[Node[Any]], version: int = 1) -> Pipeline[Data]:
@@ -105,6 +103,27 @@ def test_a_router_goes_the_way_it_chose() -> None:
     assert elsewhere == "node 'second' is done, but 'third', which comes first, is not"
     assert "chose 'fourth'" in (mismatch(pipeline, of(record("choose", "fourth"))) or "")
     assert "chose None" in (mismatch(pipeline, of(record("choose", None))) or "")
+
+
+class Picky(BaseModel):
+    value: int = 0
+
+    @field_validator("value")
+    @classmethod
+    def _break(cls, value: int) -> int:
+        raise KeyError(value)
+
+
+class Choosy(Node[Picky]):
+    name = "first"
+
+    async def run(self, _: TaskContext[Data]) -> Picky:
+        return Picky()
+
+
+def test_an_output_that_a_validator_breaks_on_fits_nothing() -> None:
+    said = mismatch(make(Choosy, Second), of(record("first", {"value": 1})))
+    assert said == "node 'first' is done, but its output can't be read any more (KeyError)"
 
 
 # --- random graphs
@@ -230,6 +249,7 @@ def chain(size: int) -> tuple[Spot, ...]:
     )
 
 
+@untimed
 @given(graphs, st.integers(0, len(NAMES)))
 def test_what_a_run_has_done_at_any_moment_fits_its_own_graph(
     graph: tuple[Sequence[str], tuple[Spot, ...]], calls: int
@@ -239,6 +259,7 @@ def test_what_a_run_has_done_at_any_moment_fits_its_own_graph(
     assert mismatch(pipeline, done) is None
 
 
+@untimed
 @given(graphs, graphs, st.integers(0, len(NAMES)))
 def test_a_run_fits_a_graph_if_that_takes_up_all_that_is_done_before_it_calls_a_node(
     before: tuple[Sequence[str], tuple[Spot, ...]], after: tuple[Sequence[str], tuple[Spot, ...]], calls: int
@@ -252,6 +273,7 @@ def test_a_run_fits_a_graph_if_that_takes_up_all_that_is_done_before_it_calls_a_
         assert not set(made.made) & {name for name, _ in done}
 
 
+@untimed
 @given(graphs, st.integers(1, len(NAMES)), st.data())
 def test_a_done_node_that_was_renamed_never_fits(
     graph: tuple[Sequence[str], tuple[Spot, ...]], calls: int, data: st.DataObject
@@ -263,6 +285,7 @@ def test_a_done_node_that_was_renamed_never_fits(
     assert mismatch(renamed, done) is not None
 
 
+@untimed
 @given(st.permutations(NAMES), st.permutations(NAMES), st.integers(1, len(NAMES)))
 def test_of_a_chain_in_another_order_only_one_that_begins_with_all_that_is_done_fits(
     before: Sequence[str], after: Sequence[str], calls: int
@@ -272,6 +295,7 @@ def test_of_a_chain_in_another_order_only_one_that_begins_with_all_that_is_done_
     assert (mismatch(build(after, chain(len(NAMES))), done) is None) == fits
 
 
+@untimed
 @given(st.permutations(NAMES), st.integers(1, len(NAMES)), st.data())
 def test_a_chain_from_which_a_done_node_was_taken_never_fits(
     names: Sequence[str], calls: int, data: st.DataObject
