@@ -17,7 +17,6 @@ from events import Event, JsonValue, NodeStatus, Permanent, new_id
 from pipelines import EventSchema, MemoryJournal, Node, NodeRecord, Pipeline, Route, RouterNode, TaskContext, execute
 from pipelines.matching import Done, mismatch
 
-
 untimed = settings(deadline=None)
 """A busy machine is no failure."""
 
