@@ -70,7 +70,7 @@ class Versions:
             forget=forget,
         )
         await self._writes.move(move)
-        return replace(claimed, done={}) if forget else claimed
+        return replace(claimed, done={}, waits={}) if forget else claimed
 
     def _tell(self, claimed: Claimed, found: Resolution) -> None:
         told: dict[str, object] = {"version": claimed.run.pipeline_version, "known": found.pipeline.version}

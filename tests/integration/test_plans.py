@@ -22,6 +22,7 @@ STATEMENTS: dict[str, tuple[TextClause | str, list[tuple[str, set[str]]]]] = {
         versions._MOVE,
         [RUN, RUN, ("node_results", {"tenant", "run_id"}), ("waits", {"tenant", "run_id"})],
     ),
+    "finish, and wait": (outcomes._FINISH_AND_WAIT, [RUN, RUN, ("attempts", {"tenant", "run_id", "attempt"})]),
     "what is there already": (
         ingest._EXISTING,
         [("events", {"tenant", "source", "ce_id"}), ("runs", {"tenant", "event_id"})],
