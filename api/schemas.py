@@ -209,7 +209,8 @@ class Event(_Answer):
 class PipelineNode(_Answer):
     """A node of a pipeline; ``next`` are the nodes that may follow, ``timeout`` is in seconds.
 
-    Without ``timeout`` or ``max_attempts`` of its own it goes by the pipeline's.
+    Without ``timeout`` or ``max_attempts`` of its own it goes by the pipeline's. ``nodes`` are the branches of a
+    concurrent node, or what a sub-pipeline is made of.
     """
 
     name: str
@@ -219,6 +220,7 @@ class PipelineNode(_Answer):
     max_attempts: int | None
     next: list[str]
     summary: str
+    nodes: "list[PipelineNode]" = []
 
 
 class PipelineInfo(_Answer):
