@@ -15,10 +15,11 @@ from storage.sql import typed
 
 NOT_USED: Final = """
     NOT EXISTS (
-        SELECT FROM waits u WHERE u.tenant = {w}.tenant AND u.run_id = {w}.run_id AND u.matched_event_id = k.event_id
+        SELECT FROM waits u WHERE u.tenant = {w}.tenant AND u.run_id = {w}.run_id
+          AND u.matched_event_id IS NOT DISTINCT FROM k.event_id
     )
 """
-"""That no wait of the same run was ended by the event of key ``k``."""
+"""That no wait of the same run was ended by the event of key ``k``: it goes by the run."""
 
 FIRST: Final = f"""
     SELECT k.event_id, k.received_at FROM event_keys k

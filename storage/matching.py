@@ -15,20 +15,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Integer
 
 from storage.awaited import FIRST, NOT_USED, Kind
-from storage.sql import typed
+from storage.sql import FEW, typed
 
 _TURN = text("SELECT pg_try_advisory_xact_lock(hashtextextended('throughline.match', 0))")
 
 _NEW: Final = "SELECT tenant, run_id, node, type, path FROM waits WHERE type IS NOT NULL AND NOT probed"
 
-_ANY = text(f"SELECT EXISTS ({_NEW}) OR EXISTS (SELECT FROM event_keys WHERE NOT probed)")  # noqa: S608 - our own text
+# By the order of the indexes: a planner that knows nothing yet takes half of all rows to be new.
+_OLDEST_WAIT: Final = "SELECT began_at FROM waits WHERE type IS NOT NULL AND NOT probed ORDER BY began_at LIMIT 1"
+_OLDEST_KEY: Final = "SELECT received_at FROM event_keys WHERE NOT probed ORDER BY received_at LIMIT 1"
+
+_ANY = text(f"SELECT coalesce(({_OLDEST_WAIT}), ({_OLDEST_KEY})) IS NOT NULL")
 
 _KINDS = typed(
     f"""
     SELECT n.tenant, n.type, n.path, min(o.received_at) AS since
-    FROM ({_NEW} ORDER BY began_at LIMIT :most) n
+    FROM (SELECT w.*, row_number() OVER () AS place FROM ({_NEW} ORDER BY began_at LIMIT :most) w) n
     JOIN runs r ON r.tenant = n.tenant AND r.run_id = n.run_id
     JOIN events o ON o.tenant = r.tenant AND o.event_id = r.event_id
+    WHERE {FEW}
     GROUP BY n.tenant, n.type, n.path
     """,  # noqa: S608 - made of this package's own text; values are parameters
     most=Integer(),
@@ -59,11 +64,16 @@ _MATCH = typed(
     ), held AS (
         SELECT w.tenant, w.run_id, w.node, w.type, w.path, w.key, w.until, w.began_at, o.received_at AS since,
                o.event_id AS own_event_id
-        FROM (SELECT * FROM new_waits UNION SELECT * FROM hit) c
-        JOIN waits w ON w.tenant = c.tenant AND w.run_id = c.run_id AND w.node = c.node
+        FROM (
+            SELECT u.*, row_number() OVER () AS place FROM (SELECT * FROM new_waits UNION SELECT * FROM hit) u
+        ) c
+        CROSS JOIN LATERAL (
+            SELECT w.* FROM waits w
+            WHERE w.tenant = c.tenant AND w.run_id = c.run_id AND w.node = c.node AND w.ended_at IS NULL LIMIT 1
+        ) w
         JOIN runs r ON r.tenant = w.tenant AND r.run_id = w.run_id
         JOIN events o ON o.tenant = r.tenant AND o.event_id = r.event_id
-        WHERE r.status = c.sought AND r.reason = 'waiting' AND w.ended_at IS NULL
+        WHERE {FEW} AND r.status = c.sought AND r.reason = 'waiting'
         ORDER BY r.run_id FOR NO KEY UPDATE OF r
     ), found AS (
         SELECT h.tenant, h.run_id, h.node, f.event_id, greatest(h.began_at, f.received_at) AS together_since
@@ -76,17 +86,19 @@ _MATCH = typed(
         UPDATE waits w
         SET probed = true, matched_event_id = t.event_id, ended_at = CASE WHEN t.event_id IS NOT NULL THEN now() END
         FROM (
-            SELECT tenant, run_id, node, event_id, together_since FROM found
-            UNION ALL
-            SELECT n.tenant, n.run_id, n.node, NULL, NULL FROM new_waits n WHERE NOT EXISTS (
-                SELECT FROM found f WHERE f.tenant = n.tenant AND f.run_id = n.run_id AND f.node = n.node
-            )
+            SELECT u.*, row_number() OVER () AS place FROM (
+                SELECT tenant, run_id, node, event_id, together_since FROM found
+                UNION ALL
+                SELECT n.tenant, n.run_id, n.node, NULL, NULL FROM new_waits n WHERE NOT EXISTS (
+                    SELECT FROM found f WHERE f.tenant = n.tenant AND f.run_id = n.run_id AND f.node = n.node
+                )
+            ) u
         ) t
-        WHERE w.tenant = t.tenant AND w.run_id = t.run_id AND w.node = t.node AND w.ended_at IS NULL
+        WHERE {FEW} AND w.tenant = t.tenant AND w.run_id = t.run_id AND w.node = t.node AND w.ended_at IS NULL
         RETURNING w.run_id, t.event_id, extract(epoch FROM clock_timestamp() - t.together_since)::float8 AS delay
     ), spent_keys AS (
-        UPDATE event_keys k SET probed = true FROM new_keys n
-        WHERE k.tenant = n.tenant AND k.event_id = n.event_id AND k.path = n.path
+        UPDATE event_keys k SET probed = true FROM (SELECT *, row_number() OVER () AS place FROM new_keys) n
+        WHERE {FEW} AND k.tenant = n.tenant AND k.event_id = n.event_id AND k.path = n.path
           AND (SELECT count(*) FROM hit) < :most
     )
     SELECT (SELECT count(*) FROM new_waits) AS waits, (SELECT count(*) FROM new_keys) AS keys,
@@ -100,12 +112,7 @@ _MATCH = typed(
 )
 
 _OLDEST = text(
-    """
-    SELECT coalesce(extract(epoch FROM now() - least(
-        (SELECT began_at FROM waits WHERE type IS NOT NULL AND NOT probed ORDER BY began_at LIMIT 1),
-        (SELECT received_at FROM event_keys WHERE NOT probed ORDER BY received_at LIMIT 1)
-    )), 0)::float8 AS age
-    """
+    f"SELECT coalesce(extract(epoch FROM now() - least(({_OLDEST_WAIT}), ({_OLDEST_KEY}))), 0)::float8"  # noqa: S608
 )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.sql.selectable import TextualSelect
 
 from settings import DatabaseSettings
 from storage import matching, waits
@@ -75,8 +76,11 @@ def scans(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from scans(part)
 
 
-async def too_much(engine: AsyncEngine, statement: TextClause, **values: object) -> list[tuple[str, str, float]]:
+async def too_much(
+    engine: AsyncEngine, asked: TextClause | TextualSelect, **values: object
+) -> list[tuple[str, str, float]]:
     """Which scans of a statement read a table as a whole, or too many rows of it."""
+    statement = asked.element if isinstance(asked, TextualSelect) else asked
     explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.text}").bindparams(*statement._bindparams.values())
     async with engine.connect() as connection:
         plan = (await connection.execute(explain, values)).scalar_one()[0]["Plan"]

@@ -122,7 +122,7 @@ class _Waterfall:
 
     def _foot(self, run: dict[str, Any]) -> Iterator[Text]:
         if run["status"] == "queued" and run["reason"]:
-            yield self._cut(f"  {self._why_queued(run)}")
+            yield from (self._cut(f"  {line}") for line in self._why_queued(run))
         if run["cancel_requested_at"]:
             asked = duration((time_of(run["cancel_requested_at"]) - time_of(run["created_at"])).total_seconds())
             reason = f": {plain(run['cancel_reason'])}" if run["cancel_reason"] else ""
@@ -135,13 +135,15 @@ class _Waterfall:
         if run["replayed_by"]:
             yield Text(f"  replayed by {run['replayed_by']}")
 
-    def _why_queued(self, run: dict[str, Any]) -> str:
+    def _why_queued(self, run: dict[str, Any]) -> Iterator[str]:
         left = (time_of(run["available_at"]) - self._now).total_seconds()
         lasting = [wait for wait in run.get("waits", ()) if wait["ended_at"] is None]
         if left > 0 and lasting:
-            return f"{wait_line(lasting[-1])}, until {lasting[-1]['until'][:19]}Z, for {duration(left)} more"
+            yield wait_line(lasting[-1])
+            yield f"until {lasting[-1]['until'][:19]}Z, for {duration(left)} more"
+            return
         due = f", due in {duration(left)}" if left > 0 else ""
-        return f"waits in queue {plain(run['queue'])}: {run['reason']}{due}"
+        yield f"waits in queue {plain(run['queue'])}: {run['reason']}{due}"
 
     def _step(self, step: Step, made: datetime) -> Text:
         style = STATUS_STYLE.get(step.status, "") if step.kind is not Kind.WAIT else "dim"
