@@ -132,6 +132,18 @@ async def test_without_its_version_a_run_goes_on_in_a_graph_that_what_it_did_fit
     assert (line["outcome"], line["version"], line["known"]) == ("resumed", 1, 2)
 
 
+async def test_what_is_done_within_nodes_is_not_done_again_in_a_newer_version(shop: Workshop) -> None:
+    [sent] = await shop.store("grown", fail_attempts=1)
+    await under(shop, "within_one", sent)
+    await until(lambda: shop.in_status(sent, RunStatus.QUEUED), what="it is to be tried again")
+    assert done(await read(shop, sent)) == {"first", "both", "check", "each"}
+    await under(shop, "within_two", sent)
+    assert (await finished(shop, sent)).status is RunStatus.SUCCEEDED
+    within = ["refuse", "check", "each", "each", "each"]
+    assert called(shop, sent) == ["first", *within, "slow", "slow", "opening", "last"]
+    assert await versions(shop, sent) == (2, 1)
+
+
 async def test_a_run_that_has_begun_nothing_goes_on_in_any_graph(shop: Workshop) -> None:
     [sent] = await shop.store("grown")
     await under(shop, "otherwise", sent)

@@ -1,8 +1,8 @@
 """What the releases are made of; not a release."""
 
 from events import JsonValue
-from pipelines import Node, RetryPolicy, TaskContext
-from tests.support.flows import Called, Probe, tell
+from pipelines import ConcurrentNode, MapNode, Node, RetryPolicy, TaskContext
+from tests.support.flows import Called, Probe, Refuse, tell
 
 PATIENT = RetryPolicy(max_attempts=5, base=0.0)
 
@@ -45,3 +45,26 @@ class Opening(Node[Called]):
     async def run(self, ctx: TaskContext[Probe]) -> Called:
         """Tell."""
         return tell(ctx)
+
+
+class Both(ConcurrentNode):
+    """One branch does well, the other is given up."""
+
+    nodes = (Refuse, Check)
+    limit = 1
+    keep_failures = True
+
+
+class Each(MapNode[int, int]):
+    """Tells of each of three items."""
+
+    limit = 1
+
+    def items(self, _: TaskContext[Probe]) -> list[int]:
+        """Count them."""
+        return [1, 2, 3]
+
+    async def each(self, ctx: TaskContext[Probe], item: int) -> int:
+        """Tell."""
+        tell(ctx)
+        return item
