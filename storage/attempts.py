@@ -11,9 +11,13 @@ from storage.sql import typed
 
 _ERRORS = typed(
     """
-    SELECT run_id, error ->> 'node' AS node, count(*) AS errors FROM attempts
+    SELECT run_id, named.node, count(*) AS errors
+    FROM attempts, jsonb_array_elements_text(
+        CASE WHEN jsonb_typeof(error -> 'nodes') = 'array' THEN error -> 'nodes'
+        ELSE jsonb_build_array(error ->> 'node') END
+    ) AS named (node)
     WHERE tenant = :tenant AND run_id = ANY(:run_ids) AND outcome = 'retried'
-    GROUP BY run_id, node
+    GROUP BY run_id, named.node
     """,
     tenant=Text(),
     run_ids=ARRAY(Uuid),
@@ -23,7 +27,10 @@ _ERRORS = typed(
 async def errors_by_node(
     connection: AsyncConnection, *, tenant: str, run_ids: Sequence[UUID]
 ) -> dict[UUID, dict[str | None, int]]:
-    """Count the attempts that ended in an error and were followed by another, by run and node; None: from no node."""
+    """Count the attempts that ended in an error and were followed by another, by run and node; None: from no node.
+
+    An attempt in which several nodes failed counts for each of them.
+    """
     found: dict[UUID, dict[str | None, int]] = {}
     for row in await connection.execute(_ERRORS, {"tenant": tenant, "run_ids": list(run_ids)}):
         found.setdefault(row.run_id, {})[row.node] = row.errors

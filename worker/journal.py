@@ -92,9 +92,13 @@ def error_json(error: ErrorInfo | None) -> str | None:
     """Write an error as it is stored."""
     if error is None:
         return None
-    return to_json(
-        {"type": error.type, "message": error.message, "node": error.node, "traceback": error.traceback},
-    )
+    told: dict[str, JsonValue] = {
+        "type": error.type,
+        "message": error.message,
+        "node": error.node,
+        "traceback": error.traceback,
+    }
+    return to_json(told | {"nodes": list(error.nodes)} if error.nodes else told)
 
 
 def to_json(value: JsonValue) -> str:
