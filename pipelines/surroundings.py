@@ -3,14 +3,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from pipelines.context import TaskContext
     from pipelines.steps import Step
 
-StandIn: TypeAlias = "Callable[[Step, TaskContext[Any]], Callable[[TaskContext[Any]], object] | None]"
-"""Says what to call in a node's place, with the node's context; None: the node's own code."""
+
+class StandIn(Protocol):
+    """Says what to call in a node's place, with the node's context; None: the node's own code."""
+
+    def __call__(self, step: "Step", context: "TaskContext[Any]", /) -> "Callable[[TaskContext[Any]], object] | None":
+        """Be asked before a call."""
 
 
 def _now() -> datetime:
@@ -28,7 +32,7 @@ class Surroundings:
     now: Callable[[], datetime] = _now
     monotonic: Callable[[], float] = time.monotonic
     draw: Callable[[], float] = random.random
-    stand_in: "StandIn | None" = None
+    stand_in: StandIn | None = None
 
 
 REAL: Final = Surroundings()
