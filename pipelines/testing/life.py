@@ -177,7 +177,7 @@ class _Run:
             except NotRun as error:
                 return Failed(kind=FailureKind.ERROR, error=error_info(error, node=suspended.node))
             ends = until if arrival is None else max(began, arrival.after)
-            event = arrival and arrival.event
+            event = None if arrival is None else arrival.event
             self._clock.advance(ends - began)
             self._told.waits[suspended.node] = WaitState(remaining=until - ends, event=event)
         self._waits.append(

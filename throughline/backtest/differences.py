@@ -18,11 +18,11 @@ class Difference:
     """A place where production and the code differ, such as ``outputs.classify.category``."""
 
     path: str
-    production: JsonValue | Nothing
-    code: JsonValue | Nothing
+    production: "JsonValue | Nothing"
+    code: "JsonValue | Nothing"
 
 
-def differences(path: str, production: JsonValue | Nothing, code: JsonValue | Nothing) -> Iterator[Difference]:
+def differences(path: str, production: "JsonValue | Nothing", code: "JsonValue | Nothing") -> Iterator[Difference]:
     """Yield the innermost places below ``path`` where two JSON values differ."""
     if isinstance(production, Mapping) and isinstance(code, Mapping):
         for key in dict.fromkeys([*production, *code]):
@@ -34,7 +34,7 @@ def differences(path: str, production: JsonValue | Nothing, code: JsonValue | No
         yield Difference(path=path, production=production, code=code)
 
 
-def _at(values: list[JsonValue], place: int) -> JsonValue | Nothing:
+def _at(values: list[JsonValue], place: int) -> "JsonValue | Nothing":
     return values[place] if place < len(values) else NOTHING
 
 

@@ -39,7 +39,7 @@ def export(
     registry = PipelineRegistry.load(settings.pipelines.modules, builtin=settings.pipelines.builtin)
     with reachable(settings.database, hint=data_hint()):
         past = asyncio.run(_read(settings.database, wanted))
-    exported = export_run(past, registry, beside=output and f"{output.stem}.json")
+    exported = export_run(past, registry, beside=None if output is None else f"{output.stem}.json")
     if output is None:
         typer.echo(exported.text, nl=False)
     else:
