@@ -11,12 +11,15 @@ class Hiding:
     def __init__(self) -> None:
         self.left_out: list[str] = []
 
-    def hide(self, value: JsonValue, path: str) -> JsonValue:
-        """Return ``value``, found at ``path``, with something of the same type in the place of each secret."""
+    def hide(self, value: JsonValue, path: str, names: str = "") -> JsonValue:
+        """Return ``value``, found at ``path``, with something of the same type in the place of each secret.
+
+        ``names`` is the path without places in lists, which are no names.
+        """
         if isinstance(value, Mapping):
-            return {key: self._member(item, key, f"{path}.{key}") for key, item in value.items()}
+            return {key: self._member(item, key, path=path, names=names) for key, item in value.items()}
         if isinstance(value, list):
-            return [self.hide(item, f"{path}.{place}") for place, item in enumerate(value)]
+            return [self.hide(item, f"{path}.{place}", names) for place, item in enumerate(value)]
         if isinstance(value, str):
             text = redact_text(value)
             if text != value:
@@ -24,9 +27,10 @@ class Hiding:
             return text
         return value
 
-    def _member(self, item: JsonValue, key: str, path: str) -> JsonValue:
-        if item is None or isinstance(item, bool) or not (is_secret(key) or HIDDEN.hide(path)):
-            return self.hide(item, path)
+    def _member(self, item: JsonValue, key: str, *, path: str, names: str) -> JsonValue:
+        path, names = f"{path}.{key}", f"{names}.{key}"
+        if item is None or isinstance(item, bool) or not (is_secret(key) or HIDDEN.hide(names)):
+            return self.hide(item, path, names)
         self.left_out.append(path)
         return _blank(item)
 
