@@ -21,12 +21,13 @@ from pipelines.testing import event
 from settings import DatabaseSettings
 from storage import cancels
 from storage.engine import create_engine, transaction
-from tests.support import shop
+from tests.support import desk, shop
 from tests.support.produced import Produced
 from throughline.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 BODIES = sorted((ROOT.parent / "shared" / "data" / "github-webhooks").glob("*/*.json"))
+DESK = ROOT / "tests" / "support" / "desk.py"
 SHOP = ROOT / "tests" / "support" / "shop.py"
 TRIAGE = ROOT / "pipelines" / "flows" / "issue_triage.py"
 
@@ -147,6 +148,33 @@ async def test_a_changed_output_and_a_changed_end_are_told(
         {"path": "outcome", "production": "failed: error, Permanent in work", "code": "succeeded"},
         {"path": "path", "production": ["work"], "code": ["work", "by_price", "ignore"]},
     ]
+
+
+async def test_waits_end_as_they_did_and_inner_nodes_are_compared(
+    produced: Produced, backtest: Backtest, tmp_path: Path
+) -> None:
+    opened = {"ticket_id": "7", "pages": ["a", "bb"]}
+    await produced.run(event("desk.opened", opened), desk.DESK)
+    produced.arriving.append(event("desk.answered", {"ticket_id": "7", "text": "thanks"}))
+    (answered,) = await produced.run(event("desk.opened", opened), desk.DESK)
+    (wide,) = await produced.run(event("desk.opened", opened), desk.WIDE)
+    other = changed(DESK, tmp_path, "other_desk", old="reply.text}", new="reply.text.upper()}")
+    found = await runs_of(backtest, other, "desk")
+    assert len(found) == 2
+    places = {one["path"]: one["code"] for one in found[str(answered)]["differences"]}
+    assert places.keys() == {"outputs.close"}
+    assert places["outputs.close"].startswith("THANKS at ")
+    longer = changed(DESK, tmp_path, "longer_desk", old="len(item)", new="len(item) * 10")
+    found = await runs_of(backtest, longer, "wide")
+    assert [(one["path"], one["code"]) for one in found[str(wide)]["differences"]] == [
+        ("outputs.lengths.0", 10),
+        ("outputs.lengths.1", 20),
+        ("outputs.ask", "looked for 7/30"),
+        ("outputs.ask.look", "looked for 7/30"),
+    ]
+    sooner = changed(DESK, tmp_path, "sooner_desk", old='type = "desk.answered"', new='type = "desk.called"')
+    found = await runs_of(backtest, sooner, "desk")
+    assert found[str(answered)]["not_run"] == "reply: not run: no stored event that it waits for"
 
 
 async def test_which_runs_are_taken_can_be_chosen(produced: Produced, backtest: Backtest, engine: AsyncEngine) -> None:
