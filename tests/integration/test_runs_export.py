@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from typer.testing import CliRunner, Result
 
 from events import Event, Permanent, Transient, new_id
+from observability import logs
+from observability.secret_names import HIDDEN
 from pipelines.testing import event
 from settings import DatabaseSettings
 from storage import cancels
@@ -42,15 +44,17 @@ Export = Callable[..., Any]
 
 
 @pytest.fixture
-def export(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Export:
+def export(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Export]:
     """Runs ``throughline runs export`` on the test's database, in a thread: it has a loop of its own."""
+    monkeypatch.setattr(logs, "configure_logging", lambda settings, **_: HIDDEN.set(settings.redact))
     monkeypatch.setenv("THROUGHLINE_DATABASE_URL", database_url)
     monkeypatch.setenv("THROUGHLINE_PIPELINES_MODULES", '["tests.support.shop", "tests.support.desk"]')
 
     async def run(*arguments: object) -> Result:
         return await asyncio.to_thread(CliRunner().invoke, app, ["runs", "export", *map(str, arguments)])
 
-    return run
+    yield run
+    HIDDEN.set([])
 
 
 def order(cents: int, **more: Any) -> Event:
