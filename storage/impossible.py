@@ -1,17 +1,9 @@
 """States that no sequence of what processes do can reach: what ``storage.audit`` looks for."""
 
-from dataclasses import dataclass
 from typing import Final
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One impossible state. ``sql`` selects the ``id`` of each row that is in it; ``:grace`` is in seconds."""
-
-    name: str
-    meaning: str
-    sql: str
-
+from storage.check import Check
+from storage.impossible_limits import LIMIT_CHECKS
 
 WAIT_CHECKS: Final = (
     Check(
@@ -158,10 +150,10 @@ CHECKS: Final = (
     ),
     Check(
         name="succeeded_with_failed_node",
-        meaning="succeeded runs with a node that failed in their last attempt",
+        meaning="succeeded runs with a node that failed, and was not given up, in their last attempt",
         sql="""
             SELECT DISTINCT r.run_id::text AS id FROM node_results n JOIN runs r USING (tenant, run_id, attempt)
-            WHERE n.status = 'failed' AND r.status = 'succeeded'
+            WHERE n.status = 'failed' AND n.output IS NULL AND r.status = 'succeeded'
         """,
     ),
     Check(
@@ -207,6 +199,9 @@ CHECKS: Final = (
         sql="""
             SELECT run_id::text AS id FROM runs
             WHERE status = 'queued' AND greatest(available_at, publish_at) > now() + interval '367 days'
+              AND NOT (publish_at = 'infinity' AND available_at <= now() + interval '367 days'
+                       AND ((lane IS NOT NULL AND admitted_at IS NULL)
+                            OR (unique_key IS NOT NULL AND unique_since IS NULL)))
         """,
     ),
     Check(
@@ -241,5 +236,6 @@ CHECKS: Final = (
             WHERE coalesce(c.runs, 0) <> coalesce(d.runs, 0) OR coalesce(c.final, 0) <> coalesce(d.final, 0)
         """,
     ),
+    *LIMIT_CHECKS,
 )
 """All of them. Constraints forbid some already: those would tell of a constraint that was dropped."""
