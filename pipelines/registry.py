@@ -8,6 +8,7 @@ from pipelines.arrivals import AwaitedType
 from pipelines.discovery import discover
 from pipelines.errors import DuplicatePipelineError
 from pipelines.event_types import TypeTable
+from pipelines.limits import Limit, check_agreement
 from pipelines.pipeline import Pipeline
 from pipelines.problems import FieldProblem, problems_in
 
@@ -30,6 +31,7 @@ class PipelineRegistry:
         self.every = tuple(pipeline for versions in self._versions.values() for _, pipeline in sorted(versions.items()))
         self._newest = {pipeline.name: pipeline for pipeline in self.every}
         self.pipelines = tuple(self._newest.values())
+        check_agreement(item for pipeline in self.pipelines for item in _limits(pipeline))
         self._table: TypeTable[Pipeline[Any]] = TypeTable(self.pipelines)
         self._awaited = _by_type(self.every)
         self._held_to = _by_type(self.pipelines)
@@ -73,6 +75,16 @@ class PipelineRegistry:
         What older versions make of it is not minded: no sender is held to both.
         """
         return problems_in(data, _schemas(self.route(event_type), self._held_to.get(event_type, ())))
+
+
+def _limits(pipeline: Pipeline[Any]) -> Iterable[tuple[tuple[str, int], str, Limit]]:
+    """Return the limits of a pipeline and of its nodes, with its name and version and the place of each."""
+    owner, place = (pipeline.name, pipeline.version), f"pipeline {pipeline.name!r}"
+    for limit in pipeline.limits:
+        yield owner, place, limit
+    for step in pipeline.all_steps.values():
+        for limit in step.limits:
+            yield owner, f"{place}, node {step.name!r}", limit
 
 
 def _schemas(pipelines: tuple[Pipeline[Any], ...], awaited: tuple[AwaitedType, ...]) -> Iterable[type[BaseModel]]:
