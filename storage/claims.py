@@ -63,10 +63,13 @@ _CLAIM = typed(
     lease_id=Uuid(),
 ).columns(data=JSONB)
 
+# A branch that was given up has failed, and has an output that says so.
 _DONE = typed(
     """
     SELECT run_id, node, item, attempt, status, output, error, started_at, duration_seconds, span_id
-    FROM node_results WHERE tenant = :tenant AND run_id = ANY(:run_ids) AND status = 'succeeded'
+    FROM node_results
+    WHERE tenant = :tenant AND run_id = ANY(:run_ids)
+      AND (status IN ('succeeded', 'stopped') OR (status = 'failed' AND output IS NOT NULL))
     """,
     tenant=Text(),
     run_ids=ARRAY(Uuid),
@@ -191,7 +194,7 @@ def _claimed_run(row: Row[Any]) -> ClaimedRun:
 async def done_nodes(
     connection: AsyncConnection, *, tenant: str, run_ids: Sequence[UUID]
 ) -> dict[UUID, list[NodeResult]]:
-    """Read the succeeded nodes' results of earlier attempts, by run: what a resumed run skips."""
+    """Read what nodes that are done came to in earlier attempts, by run: what a resumed run skips."""
     found: dict[UUID, list[NodeResult]] = {}
     for row in await connection.execute(_DONE, {"tenant": tenant, "run_ids": list(run_ids)}):
         found.setdefault(row.run_id, []).append(node_result(row))
