@@ -157,8 +157,8 @@ MISTAKES: dict[str, tuple[Callable[[], object], str, str]] = {
         lambda: flow(Side, edges={One: Pause}),
         "DuplicateNodeError",
         (
-            "pipeline 'p': One stands twice in it, as a branch and elsewhere; derive a class with a name of its own for "
-            "one of the places"
+            "pipeline 'p': One stands twice in it, as a branch and elsewhere; derive a class with a name of its own "
+            "for one of the places"
         ),
     ),
     "a branch that waits": (
@@ -187,8 +187,8 @@ MISTAKES: dict[str, tuple[Callable[[], object], str, str]] = {
         lambda: flow(Inner),
         "InvalidNodeError",
         (
-            "pipeline 'p', node 'inner': pipeline 'p' may end in 'two' without its result 'one'; name a node that every "
-            "way leads through"
+            "pipeline 'p', node 'inner': pipeline 'p' may end in 'two' without its result 'one'; name a node that "
+            "every way leads through"
         ),
     ),
     "a pipeline within itself": (
