@@ -14,6 +14,7 @@ from pipelines.errors import MissingOutputError
 from pipelines.journal import NodeRecord
 from pipelines.output import OutputCodec
 from pipelines.schema import SchemaT, parse
+from pipelines.upcasts import Upcast, upcast
 
 if TYPE_CHECKING:
     from pipelines.node import Node
@@ -52,7 +53,8 @@ class TaskContext(Generic[SchemaT]):
     ``done`` holds the results of earlier tries, by node and item; ``waits`` the waits that they began, by node;
     ``permits`` the limits that this try was admitted by. ``deadline``, of this try, and ``expires``, of the run, are
     on the clock of ``time.monotonic``; ``time_of`` names the node around this one whose time ends at the deadline.
-    ``node`` and ``item`` name the call that this view was made for.
+    ``upcasts`` are those that the event's data has to pass. ``node`` and ``item`` name the call that this view was made
+    for.
     """
 
     event: Event
@@ -66,6 +68,7 @@ class TaskContext(Generic[SchemaT]):
     done: Mapping[tuple[str, int], NodeRecord] = field(default_factory=lambda: MappingProxyType({}))
     waits: Mapping[str, WaitState] = field(default_factory=lambda: MappingProxyType({}))
     permits: frozenset[LimitKey] = frozenset()
+    upcasts: Mapping[int, Upcast] = field(default_factory=lambda: MappingProxyType({}))
     node: str = ""
     item: int = 0
     time_of: str | None = None
@@ -74,14 +77,15 @@ class TaskContext(Generic[SchemaT]):
 
     @property
     def data(self) -> SchemaT:
-        """The event's ``data`` as the pipeline's schema.
+        """The event's ``data``, brought up to the pipeline's version, as its schema.
 
         Raises:
+            UpcastError: it could not be brought up.
             ValidationError: it does not fit. Nodes never see this: ``execute`` reads it before the first one.
 
         """
         if self._progress.data is None:
-            self._progress.data = parse(self.schema, self.event.data)
+            self._progress.data = parse(self.schema, upcast(self.event.data, self.upcasts))
         data: SchemaT = self._progress.data
         return data
 
@@ -147,6 +151,7 @@ class TaskContext(Generic[SchemaT]):
             done=self.done,
             waits=self.waits,
             permits=self.permits,
+            upcasts=self.upcasts,
             node=node,
             item=item,
             time_of=self.time_of,

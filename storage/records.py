@@ -12,20 +12,24 @@ from events import (
     EventStatus,
     FailureKind,
     JsonValue,
+    LimitKey,
     NodeStatus,
     QueueReason,
     RunStatus,
     event_status,
 )
+from storage.permits import ShownLimit
+from storage.policies import RunPolicy
 
 
 class NewRun(NamedTuple):
-    """A run to be made with its event."""
+    """A run to be made with its event; ``policy`` is None where its pipeline declares none."""
 
     run_id: UUID
     pipeline: str
     pipeline_version: int
     queue: str
+    policy: RunPolicy | None = None
 
 
 class NewKey(NamedTuple):
@@ -89,11 +93,16 @@ class DueRun:
     pipeline: str
     queue: str
     traceparent: str | None
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedRun:
-    """A run that this worker holds, with its event; ``queue_wait`` is the time since due, ``age`` since made."""
+    """A run that this worker holds, with its event; ``queue_wait`` is the time since due, ``age`` since made.
+
+    ``accepted_version``: the one that the event was checked against, where that isn't the run's own. ``limits`` are
+    those that it was admitted by.
+    """
 
     run_id: UUID
     event: Event
@@ -105,8 +114,10 @@ class ClaimedRun:
     traceparent: str | None
     queue_wait: float
     age: float = 0.0
+    accepted_version: int | None = None
     replay_of: UUID | None = None
     replay_from: str | None = None
+    limits: tuple[LimitKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +170,8 @@ class WaitRecord:
 class RunRecord:
     """A run with its attempts, node results and waits, each in the order they began.
 
-    Results of attempt 0 were taken over from the run that this one repeats.
+    Results of attempt 0 were taken over from the run that this one repeats. ``waits_for`` are the limits, as they stand
+    now, that a queued run waits for.
     """
 
     run_id: UUID
@@ -184,6 +196,12 @@ class RunRecord:
     cancel_reason: str | None = None
     replay_of: UUID | None = None
     replay_from: str | None = None
+    priority: int = 0
+    expires_at: datetime | None = None
+    unique_key: str | None = None
+    limits: tuple[LimitKey, ...] = ()
+    admitted_at: datetime | None = None
+    waits_for: tuple[ShownLimit, ...] = ()
     waits: tuple[WaitRecord, ...] = ()
 
 
@@ -225,7 +243,8 @@ class EventSummary:
 class QueueState:
     """One queue as PostgreSQL tells it: due and later runs, those thought to be in Redis, the oldest due one's age.
 
-    Of the later ones some are ``waiting`` for an event, and some ``sleeping``.
+    ``limited`` runs would be due, and wait for permits. Of the later ones some are ``waiting`` for an event, and some
+    ``sleeping``.
     """
 
     queue: str
@@ -234,6 +253,7 @@ class QueueState:
     published: int
     running: int
     oldest_age: float
+    limited: int = 0
     waiting: int = 0
     sleeping: int = 0
 

@@ -40,9 +40,10 @@ class NodeOutcome(StrEnum):
 
 
 class QueueState(StrEnum):
-    """Where the unfinished runs of a queue stand."""
+    """Where the unfinished runs of a queue stand; ``limited`` ones are due, and wait for permits."""
 
     DUE = "due"
+    LIMITED = "limited"
     LATER = "later"
     SENT = "sent"
     RUNNING = "running"
@@ -85,6 +86,15 @@ class SlotState(StrEnum):
 
     USED = "used"
     TOTAL = "total"
+
+
+class VersionOutcome(StrEnum):
+    """What was done with a run whose version of its pipeline the code lacks, or has with another graph."""
+
+    RESUMED = "resumed"
+    RESTARTED = "restarted"
+    INCOMPATIBLE = "incompatible"
+    DEFERRED = "deferred"
 
 
 class BlockSource(StrEnum):
