@@ -114,6 +114,30 @@ class NodeResult(_Answer):
     span_id: str | None
 
 
+class Wait(_Answer):
+    """A wait of a run: for an event of ``type`` whose value at ``path`` is ``key``, or without these for its time.
+
+    ``ended_at`` is None while it lasts; then ``event_id`` is the event that came, None where the time was over.
+    """
+
+    node: str
+    type: str | None
+    path: str | None
+    key: str | None
+    began_at: datetime
+    until: datetime
+    ended_at: datetime | None
+    event_id: UUID | None
+
+
+class EndedWait(_Answer):
+    """A wait of another event's run that this event has ended."""
+
+    run_id: UUID
+    node: str
+    ended_at: datetime
+
+
 class Failure(_Answer):
     """Why a run failed for good."""
 
@@ -129,8 +153,29 @@ class RunLinks(_Answer):
     trace: str | None = None
 
 
+class RunLimit(_Answer):
+    """A limit that a run counts against: ``concurrency`` at once, ``rate`` starts in any ``per`` seconds."""
+
+    name: str
+    key: str
+    concurrency: int | None
+    rate: int | None
+    per: float | None
+
+
+class AwaitedLimit(RunLimit):
+    """A limit that a run waits for, as it stands: permits ``held`` now, and runs ``started`` in the last ``per``."""
+
+    held: int
+    started: int
+    full: bool
+
+
 class Run(_Answer):
     """One pipeline's work on an event. ``reason`` and ``available_at`` tell why and until when it is queued.
+
+    ``waits`` are those that its nodes began; the one that has not ended is what a queued run is put off for.
+    ``waits_for`` are the limits that keep a queued run from being published; where none is full it waits for its turn.
 
     A replay has a trace of its own; its nodes of attempt 0 were taken over from the run ``replay_of``.
     """
@@ -154,14 +199,21 @@ class Run(_Answer):
     cancel_reason: str | None
     replay_of: UUID | None
     replay_from: str | None
+    priority: int = 0
+    expires_at: datetime | None = Field(default=None, description="A run that has not begun by then fails.")
+    unique_key: str | None = None
+    limits: list[RunLimit] = []
+    admitted_at: datetime | None = Field(default=None, description="Since when it holds its limits' permits.")
+    waits_for: list[AwaitedLimit] = []
     trace_id: str | None
     attempts: list[Attempt]
     nodes: list[NodeResult]
+    waits: list[Wait]
     links: RunLinks
 
 
 class Event(_Answer):
-    """An event and all that became of it."""
+    """An event and all that became of it. ``ended_waits`` are the waits of runs that it ended, the first hundred."""
 
     event_id: UUID
     id: str
@@ -175,13 +227,15 @@ class Event(_Answer):
     trace_id: str | None
     traceparent: str | None
     runs: list[Run]
+    ended_waits: list[EndedWait]
     links: EventLinks
 
 
 class PipelineNode(_Answer):
     """A node of a pipeline; ``next`` are the nodes that may follow, ``timeout`` is in seconds.
 
-    Without ``timeout`` or ``max_attempts`` of its own it goes by the pipeline's.
+    Without ``timeout`` or ``max_attempts`` of its own it goes by the pipeline's. ``nodes`` are the branches of a
+    concurrent node, or what a sub-pipeline is made of.
     """
 
     name: str
@@ -191,18 +245,38 @@ class PipelineNode(_Answer):
     max_attempts: int | None
     next: list[str]
     summary: str
+    nodes: "list[PipelineNode]" = []
+
+
+class PipelineLimit(_Answer):
+    """A limit of a pipeline's runs, for each value of ``by``: so many at once, ``starts`` in ``per`` seconds."""
+
+    name: str
+    by: str | None
+    concurrency: int | None
+    starts: int | None
+    per: float | None
 
 
 class PipelineInfo(_Answer):
-    """A pipeline as this release has it; ``timeout``, of a try, and ``lifetime``, of a run, are in seconds."""
+    """A pipeline as this release has it; ``timeout``, of a try, ``lifetime`` and ``ttl``, of a run, are in seconds.
+
+    It is told as its newest version is, which new events go to. Runs that began in another of the ``versions`` go on in
+    that.
+    """
 
     name: str
     version: int
+    versions: list[int]
     types: list[str]
     queue: str
     timeout: float
     lifetime: float | None
     max_attempts: int
+    limits: list[PipelineLimit]
+    priority: int
+    ttl: float | None
+    unique: str | None
     start: str
     nodes: list[PipelineNode]
     schema_name: str

@@ -12,7 +12,11 @@ class InvalidNameError(PipelineError):
 
 
 class InvalidVersionError(PipelineError):
-    """A pipeline's version is not a whole number from 1 up."""
+    """A pipeline's version is not a whole number from 1 up, or nobody knows what its ``on_change`` says."""
+
+
+class InvalidUpcastError(PipelineError):
+    """A pipeline's upcasts can't be called, or don't lead to its version."""
 
 
 class InvalidTimeoutError(PipelineError):
@@ -79,6 +83,10 @@ class InvalidLimitError(PipelineError):
     """A limit limits nothing, or contradicts another."""
 
 
+class InvalidPriorityError(PipelineError):
+    """A pipeline's priority is not a whole number from 0 to 9."""
+
+
 class PipelineImportError(PipelineError):
     """A module that should hold pipelines can't be imported."""
 
@@ -88,7 +96,7 @@ class NoPipelineError(PipelineError):
 
 
 class DuplicatePipelineError(PipelineError):
-    """Two pipelines have the same name."""
+    """Two pipelines have the same name and version."""
 
 
 class InvalidOutputError(Permanent):

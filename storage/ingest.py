@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import RunStatus
+from storage.policies import COLUMNS, NAMES, VALUES, policy_columns
 from storage.records import NewEvent, RunSummary, StoredEvent
 
 # Rows go in in the order of their key: two flushes with overlapping keys then wait for each other, and never deadlock.
 # Of two with one key in a flush the first that came is stored: event ids rise.
 # A column that is one value throughout comes as that value alone: an element costs the driver more than its bytes tell.
-_INSERT: Final = """
+_STORE: Final = """
     WITH incoming AS (
         SELECT coalesce(tenant, ($1::text[])[1]) AS tenant, event_id, coalesce(source, ($3::text[])[1]) AS source,
                ce_id, coalesce(type, ($5::text[])[1]) AS type, subject, time, data, content_hash, traceparent,
@@ -30,13 +32,7 @@ _INSERT: Final = """
         ON CONFLICT (tenant, source, ce_id) WHERE ce_id IS NOT NULL DO NOTHING
         RETURNING tenant, event_id, received_at, traceparent
     ), queued AS (
-        INSERT INTO runs (tenant, run_id, event_id, pipeline, pipeline_version, queue, reason, traceparent)
-        SELECT stored.tenant, r.run_id, stored.event_id, coalesce(r.pipeline, ($14::text[])[1]),
-               coalesce(r.version, ($15::integer[])[1]), coalesce(r.queue, ($16::text[])[1]),
-               'accepted', stored.traceparent
-        FROM unnest($12::uuid[], $13::uuid[], $14::text[], $15::integer[], $16::text[])
-            AS r(event_id, run_id, pipeline, version, queue)
-        JOIN stored USING (event_id)
+        {runs}
         RETURNING tenant
     ), counted AS (
         INSERT INTO run_deltas (tenant, accepted) SELECT tenant, count(*) FROM queued GROUP BY tenant
@@ -46,14 +42,46 @@ _INSERT: Final = """
     FROM stored
 """
 
+_RUNS: Final = """
+        INSERT INTO runs (tenant, run_id, event_id, pipeline, pipeline_version, queue, reason, traceparent{columns})
+        SELECT stored.tenant, r.run_id, stored.event_id, coalesce(r.pipeline, ($14::text[])[1]),
+               coalesce(r.version, ($15::integer[])[1]), coalesce(r.queue, ($16::text[])[1]),
+               'accepted', stored.traceparent{values}
+        FROM unnest($12::uuid[], $13::uuid[], $14::text[], $15::integer[], $16::text[]{arrays})
+            AS r(event_id, run_id, pipeline, version, queue{names})
+        JOIN stored USING (event_id)
+"""
+
+_INSERT: Final = _STORE.format(runs=_RUNS.format(columns="", values="", arrays="", names=""))
+
+_INSERT_BY_POLICIES: Final = _STORE.format(
+    runs=_RUNS.format(
+        columns=f", {COLUMNS}",
+        values=f", {VALUES.format(run='r')}",
+        arrays=", $17::smallint[], $18::float8[], $19::text[], $20::text[], $21::text[]",
+        names=f", {NAMES}",
+    )
+)
+
+_INSERT_KEYS: Final = """
+    INSERT INTO event_keys (tenant, event_id, type, path, key)
+    SELECT tenant, event_id, type, path, key
+    FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[]) AS k(tenant, event_id, type, path, key)
+    ORDER BY event_id, path
+"""
+
 _EXISTING: Final = """
-    SELECT e.tenant, e.source, e.ce_id, e.event_id, e.content_hash, e.received_at, e.traceparent,
+    SELECT e.tenant, e.source, e.ce_id, e.event_id, e.content_hash, e.received_at, e.traceparent, e.routes,
            r.run_id, r.pipeline, r.status, r.replay_of
     FROM unnest($1::text[], $2::text[], $3::text[]) AS k(tenant, source, ce_id)
     JOIN events e USING (tenant, source, ce_id)
     LEFT JOIN runs r ON r.tenant = e.tenant AND r.event_id = e.event_id
     ORDER BY r.run_id
 """
+
+
+_NO_RUNS: Final = {False: 0, True: -1}
+"""The ``routes`` of an event that no pipeline takes, by whether runs may wait for it."""
 
 
 class Fetches(Protocol):
@@ -74,8 +102,13 @@ async def store_events(connection: Fetches, new: Sequence[NewEvent]) -> list[Sto
     """
     if not new:
         return []
-    (row,) = await connection.fetch(_INSERT, *_columns(new))
+    policies = [run.policy for event in new for run in event.runs]
+    if any(policies):
+        (row,) = await connection.fetch(_INSERT_BY_POLICIES, *_columns(new), *_policy_columns(new))
+    else:
+        (row,) = await connection.fetch(_INSERT, *_columns(new))
     received_at = row["received_at"]  # one transaction, one time
+    await _store_keys(connection, new, stored=None if row["stored"] == len(new) else set(row["event_ids"] or ()))
     if row["stored"] == len(new):
         return [_created(event, received_at) for event in new]
     created = dict.fromkeys(row["event_ids"] or (), received_at)
@@ -92,6 +125,25 @@ async def store_events(connection: Fetches, new: Sequence[NewEvent]) -> list[Sto
     ]
 
 
+async def _store_keys(connection: Fetches, new: Sequence[NewEvent], *, stored: set[UUID] | None) -> None:
+    """Store the keys of those that were stored; None: of all. Most calls have none, and cost no statement."""
+    keys = [
+        (event, key)
+        for event in new
+        if event.keys and (stored is None or event.event_id in stored)
+        for key in event.keys
+    ]
+    if keys:
+        await connection.fetch(
+            _INSERT_KEYS,
+            [event.tenant for event, _ in keys],
+            [event.event_id for event, _ in keys],
+            [event.type for event, _ in keys],
+            [key.path for _, key in keys],
+            [key.key for _, key in keys],
+        )
+
+
 def _created(event: NewEvent, received_at: Any) -> StoredEvent:
     return StoredEvent(
         created=True,
@@ -100,6 +152,7 @@ def _created(event: NewEvent, received_at: Any) -> StoredEvent:
         received_at=received_at,
         traceparent=event.traceparent,
         runs=tuple([RunSummary(run.run_id, run.pipeline, RunStatus.QUEUED) for run in event.runs]),
+        awaited=event.awaited and not event.runs,
     )
 
 
@@ -120,13 +173,17 @@ def _columns(new: Sequence[NewEvent]) -> tuple[list[Any], ...]:
         [event.data for event in new],
         [event.content_hash for event in new],
         [event.traceparent for event in new],
-        _short([len(event.runs) for event in new]),
+        _short([len(event.runs) or _NO_RUNS[event.awaited] for event in new]),
         [event_id for event_id, _ in pairs],
         [run.run_id for _, run in pairs],
         _short([run.pipeline for _, run in pairs]),
         _short([run.pipeline_version for _, run in pairs]),
         _short([run.queue for _, run in pairs]),
     )
+
+
+def _policy_columns(new: Sequence[NewEvent]) -> tuple[list[Any], ...]:
+    return policy_columns((event.tenant, run.policy) for event in new for run in event.runs)
 
 
 def _short(column: list[Any]) -> list[Any]:
@@ -152,6 +209,7 @@ async def _existing(connection: Fetches, wanted: Sequence[NewEvent]) -> dict[_Ke
             received_at=row["received_at"],
             traceparent=row["traceparent"],
             runs=tuple(summaries.get(key, ())),
+            awaited=row["routes"] < 0,
         )
     return found
 

@@ -78,8 +78,10 @@ events = Table(
     Index("events_ce_id_key", "tenant", "source", "ce_id", unique=True, postgresql_where=text("ce_id IS NOT NULL")),
     Index("events_type_idx", "tenant", "type", "event_id", postgresql_where=text("type IS NOT NULL")),
     Index("events_unrouted_idx", "tenant", "event_id", postgresql_where=text("routes = 0")),
+    Index("events_awaited_idx", "received_at", postgresql_where=text("routes < 0")),
 )
-"""``routes``: how many pipelines the event went to when it was accepted; 0 is unrouted.
+"""``routes``: how many pipelines the event went to when it was accepted; 0 is unrouted, and -1 that no pipeline takes
+its type, and runs may wait for it.
 
 An index whose predicate says that a column that is never null isn't null holds every row, and serves nobody who doesn't
 ask for that column. Without it all indexes that begin with the tenant look the same while a table is new, and the
@@ -116,6 +118,7 @@ runs = Table(
     Column("priority", SmallInteger, nullable=False, server_default="0"),
     Column("expires_at", DateTime(timezone=True)),
     Column("unique_key", Text),
+    Column("unique_since", DateTime(timezone=True)),
     Column("limits", JSONB),
     Column("lane", Text),
     Column("admitted_at", DateTime(timezone=True)),
@@ -157,7 +160,10 @@ runs = Table(
         "runs_lane_idx",
         "lane",
         "available_at",
-        postgresql_where=text("status = 'queued' AND lane IS NOT NULL AND admitted_at IS NULL"),
+        postgresql_where=text(
+            "status = 'queued' AND lane IS NOT NULL AND admitted_at IS NULL "
+            "AND (unique_key IS NULL OR unique_since IS NOT NULL)"
+        ),
     ),
     Index(
         "runs_priority_idx",
@@ -166,7 +172,24 @@ runs = Table(
         "publish_at",
         postgresql_where=text("status = 'queued' AND priority > 0"),
     ),
-    Index("runs_expiry_idx", "expires_at", postgresql_where=text("status = 'queued' AND expires_at IS NOT NULL")),
+    Index(
+        "runs_expiry_idx",
+        "expires_at",
+        postgresql_where=text("status = 'queued' AND attempt = 0 AND expires_at IS NOT NULL"),
+    ),
+    Index(
+        "runs_unique_holder_idx",
+        "tenant",
+        "pipeline",
+        "unique_key",
+        unique=True,
+        postgresql_where=text("status IN ('queued', 'running') AND unique_since IS NOT NULL"),
+    ),
+    Index(
+        "runs_unique_new_idx",
+        "available_at",
+        postgresql_where=text("status = 'queued' AND unique_key IS NOT NULL AND unique_since IS NULL"),
+    ),
     Index(
         "runs_unique_idx",
         "tenant",
@@ -184,9 +207,10 @@ one repeats, from the node ``replay_from`` on where that is set. ``accepted_vers
 event was checked against, where that isn't the run's own.
 
 ``expires_at``: not begun by then, the run has expired. ``unique_key``: no other run of its pipeline with that key is
-under way beside it. ``limits`` are what the run counts against, ``lane`` the same in a word: all runs of a lane want
-the same permits. A run with a lane is published (its ``publish_at`` is infinite) only once it was admitted, at
-``admitted_at``, and its permits are good as long as that stands and the run has not ended."""
+under way beside it, and ``unique_since`` when that was seen to; no relay publishes it before. ``limits`` are what the
+run counts against, ``lane`` the same in a word: all runs of a lane want the same permits. A run with a lane is
+published (its ``publish_at`` is infinite) only once it was admitted, at ``admitted_at``, and its permits are good as
+long as that stands and the run has not ended."""
 
 attempts = Table(
     "attempts",
@@ -241,23 +265,25 @@ waits = Table(
     Column("until", DateTime(timezone=True), nullable=False),
     Column("probed", Boolean, nullable=False, server_default=false()),
     Column("matched_event_id", Uuid),
-    Column("matched_at", DateTime(timezone=True)),
+    Column("ended_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("tenant", "run_id", "node"),
     ForeignKeyConstraint(["tenant", "run_id"], ["runs.tenant", "runs.run_id"], ondelete="CASCADE"),
     CheckConstraint("(type IS NULL) = (key IS NULL) AND (type IS NULL) = (path IS NULL)", name="awaited"),
-    CheckConstraint("(matched_event_id IS NULL) = (matched_at IS NULL)", name="matched"),
+    CheckConstraint("matched_event_id IS NULL OR ended_at IS NOT NULL", name="matched"),
     Index(
         "waits_open_idx",
         "tenant",
         "type",
         "path",
         "key",
-        postgresql_where=text("type IS NOT NULL AND matched_at IS NULL"),
+        postgresql_where=text("type IS NOT NULL AND ended_at IS NULL"),
     ),
     Index("waits_new_idx", "began_at", postgresql_where=text("type IS NOT NULL AND NOT probed")),
+    Index("waits_matched_idx", "tenant", "matched_event_id", postgresql_where=text("matched_event_id IS NOT NULL")),
 )
 """Where runs wait: for an event, or, without a ``type``, for ``until`` alone. ``probed``: the events that came before
-were looked through for it."""
+were looked through for it. ``ended_at``: when it was found that the event ``matched_event_id`` had come or, without
+one, that the time was over."""
 
 event_keys = Table(
     "event_keys",
@@ -267,14 +293,15 @@ event_keys = Table(
     Column("type", Text, nullable=False),
     Column("path", Text, nullable=False),
     Column("key", Text, nullable=False),
+    Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("probed", Boolean, nullable=False, server_default=false()),
     PrimaryKeyConstraint("tenant", "event_id", "path"),
     ForeignKeyConstraint(["tenant", "event_id"], ["events.tenant", "events.event_id"], ondelete="CASCADE"),
-    Index("event_keys_found_idx", "tenant", "type", "path", "key", "event_id"),
-    Index("event_keys_new_idx", "event_id", postgresql_where=text("NOT probed")),
+    Index("event_keys_found_idx", "tenant", "type", "path", "key", "received_at", "event_id"),
+    Index("event_keys_new_idx", "received_at", postgresql_where=text("NOT probed")),
 )
-"""The values by which waits can find the events that some pipeline waits for. ``probed``: the waits that were there
-were looked through for it."""
+"""The values by which waits find the events that some pipeline waits for; ``received_at`` is the event's. ``probed``:
+the waits that were there were looked through for it."""
 
 permits = Table(
     "permits",
@@ -284,14 +311,15 @@ permits = Table(
     Column("key", Text, nullable=False),
     Column("admitted_at", DateTime(timezone=True), nullable=False),
     Column("run_id", Uuid, nullable=False),
+    Column("kept_until", DateTime(timezone=True), nullable=False),
     Column("spent", Boolean, nullable=False, server_default=false()),
     PrimaryKeyConstraint("tenant", "name", "key", "admitted_at", "run_id"),
-    Index("permits_run_idx", "tenant", "run_id", postgresql_where=text("NOT spent")),
     Index("permits_held_idx", "tenant", "name", "key", postgresql_where=text("NOT spent")),
+    Index("permits_spent_idx", "kept_until", postgresql_where=text("spent")),
 )
 """What admitted runs hold, a row for each limit. One is good as long as its run is admitted at that same moment and has
-not ended: a run that ends, or is put off, has given its permits back by that. ``spent``: seen to be good no more, and
-kept for as long as a rate counts it."""
+not ended: a run that ends, or is put off, has given its permits back by that. ``spent``: seen to be good no more, or of
+a limit that has only a rate, and kept until ``kept_until``, for as long as the rate counts it."""
 
 worker_leases = Table(
     "worker_leases",

@@ -121,12 +121,12 @@ class WorkerRuntime:
             on_refused=self._metrics.stale_writes.labels().inc,
         )
         self._writes = Writes(self._database)
-        self._claims = Claims(self._database, self._keeper, self._held)
+        self._claims = Claims(self._database, self._keeper, self._held, metrics=self._metrics)
         self._processing = Processing(
             self._registry,
             self._claims,
             self._writes,
-            execution=Execution(self._writes, self._metrics, pipelines=self._registry.pipelines),
+            execution=Execution(self._writes, self._metrics, registry=self._registry),
             slots=self._slots(),
             held=self._held,
             acknowledge_after=worker.acknowledge_after,

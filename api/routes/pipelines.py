@@ -1,10 +1,12 @@
 from dataclasses import asdict
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
 from api.routes.documents import problems
 from api.schemas import PipelineInfo, PipelineList
 from api.services import services_of
+from pipelines import Pipeline, PipelineRegistry
 
 
 def register(app: FastAPI) -> None:
@@ -23,6 +25,11 @@ def register(app: FastAPI) -> None:
 
 async def get_pipelines(request: Request) -> Response:
     """List the pipelines of this release with their nodes, the event types they take and the schema of ``data``."""
-    described = (pipeline.describe() for pipeline in services_of(request).registry.pipelines)
-    items = sorted((PipelineInfo(**asdict(item)) for item in described), key=lambda item: item.name)
+    registry = services_of(request).registry
+    items = sorted((_info(pipeline, registry) for pipeline in registry.pipelines), key=lambda item: item.name)
     return Response(PipelineList(items=items).model_dump_json(), media_type="application/json")
+
+
+def _info(pipeline: Pipeline[Any], registry: PipelineRegistry) -> PipelineInfo:
+    versions = [known.version for known in registry.versions(pipeline.name)]
+    return PipelineInfo(**asdict(pipeline.describe()), versions=versions)

@@ -11,10 +11,13 @@ from observability.metrics.labels import (
     DropReason,
     EventOutcome,
     NodeOutcome,
+    PutOff,
     QueueState,
     RunOutcome,
     Sli,
     SlotState,
+    VersionOutcome,
+    WaitEnd,
 )
 from observability.metrics.stores import StoreMetrics
 
@@ -57,6 +60,14 @@ def _queue_state(*, queue: str, state: QueueState) -> tuple[str, ...]:
     return (queue, state)
 
 
+def _put_off(*, queue: str, reason: PutOff) -> tuple[str, ...]:
+    return (queue, reason)
+
+
+def _wait_end(*, by: WaitEnd) -> tuple[str, ...]:
+    return (by,)
+
+
 def _slots(*, queue: str, state: SlotState) -> tuple[str, ...]:
     return (queue, state)
 
@@ -67,6 +78,14 @@ def _account(*, state: AccountState) -> tuple[str, ...]:
 
 def _slo(*, sli: Sli, pipeline: str, good: bool) -> tuple[str, ...]:
     return (sli, pipeline, "true" if good else "false")
+
+
+def _limit(*, limit: str) -> tuple[str, ...]:
+    return (limit,)
+
+
+def _version_outcome(*, pipeline: str, outcome: VersionOutcome) -> tuple[str, ...]:
+    return (pipeline, outcome)
 
 
 def _reason(*, reason: DropReason) -> tuple[str, ...]:
@@ -118,7 +137,7 @@ class Metrics(StoreMetrics):
     node_duration = Histogram("throughline_node_duration_seconds", "Seconds a node took.", _node, buckets=WORK_SECONDS)
     run_end_to_end = Histogram(
         "throughline_run_end_to_end_seconds",
-        "Seconds from the event's acceptance to the run's final state, retries included.",
+        "Seconds from the event's acceptance to the run's final state, retries and waits included.",
         _pipeline_outcome,
         buckets=WAIT_SECONDS,
     )
@@ -132,6 +151,12 @@ class Metrics(StoreMetrics):
         "Checkpoints, finishes and renewals refused because the run or the lease was no longer the worker's.",
         no_labels,
     )
+    version_changes = Counter(
+        "throughline_version_changes_total",
+        "Claimed runs whose version of their pipeline the code lacks, or has with another graph, by what was done with "
+        "them.",
+        _version_outcome,
+    )
     loop_blocked = Counter(
         "throughline_loop_blocked_total",
         "Times that a node kept a worker's event loop from its turn for a quarter of the limit.",
@@ -143,6 +168,23 @@ class Metrics(StoreMetrics):
     queue_oldest_age = Gauge(
         "throughline_queue_oldest_age_seconds", "Age of the oldest run in this state.", _queue_state
     )
+    suspended_runs = Gauge(
+        "throughline_suspended_runs", "Runs that wait for an event or sleep, and are not due.", _put_off
+    )
+    waits_ended = Counter(
+        "throughline_waits_ended_total", "Runs' waits for an event that ended, by what ended them.", _wait_end
+    )
+    wait_match = Histogram(
+        "throughline_wait_match_seconds",
+        "Seconds from when a wait and its event were both there to when they were brought together.",
+        no_labels,
+        buckets=WAIT_SECONDS,
+    )
+    match_oldest_age = Gauge(
+        "throughline_match_oldest_age_seconds",
+        "Age of the oldest wait or awaited event that no relay has looked at.",
+        no_labels,
+    )
     dead_runs = Gauge("throughline_dead_runs", "Failed runs that nobody has replayed.", no_labels)
     unrouted_events = Gauge("throughline_unrouted_events", "Events that no pipeline takes.", no_labels)
     accounting_runs = Gauge(
@@ -150,6 +192,27 @@ class Metrics(StoreMetrics):
         "The account of runs: accepted and final ever, open now, removed of the final; difference is accepted - final "
         "- open, and anything but 0 is a fault.",
         _account,
+    )
+    limit_waiting_runs = Gauge(
+        "throughline_limit_waiting_runs",
+        "Due runs that wait for permits; one of several limits counts for each of them.",
+        _limit,
+    )
+    limit_permits_held = Gauge(
+        "throughline_limit_permits_held", "Permits that runs hold, of a limit over all its keys.", _limit
+    )
+    limit_admissions = Counter(
+        "throughline_limit_admissions_total",
+        "Runs that a limit let go; one that waits for another try counts again.",
+        _limit,
+    )
+    expired_runs = Counter(
+        "throughline_expired_runs_total", "Runs that failed because they had not begun in time.", _pipeline
+    )
+    superseded_runs = Counter(
+        "throughline_superseded_runs_total",
+        "Runs that were cancelled because another of the same key had not ended.",
+        _pipeline,
     )
     leases_expired = Counter(
         "throughline_leases_expired_total", "Leases of worker processes that ended without being given back.", no_labels

@@ -16,6 +16,7 @@ class EventOutcome(StrEnum):
     DUPLICATE = "duplicate"
     REJECTED = "rejected"
     UNROUTED = "unrouted"
+    AWAITED = "awaited"
 
 
 class RunOutcome(StrEnum):
@@ -39,12 +40,27 @@ class NodeOutcome(StrEnum):
 
 
 class QueueState(StrEnum):
-    """Where the unfinished runs of a queue stand."""
+    """Where the unfinished runs of a queue stand; ``limited`` ones are due, and wait for permits."""
 
     DUE = "due"
+    LIMITED = "limited"
     LATER = "later"
     SENT = "sent"
     RUNNING = "running"
+
+
+class PutOff(StrEnum):
+    """What a run without a place in a worker waits for: an event, or its time."""
+
+    WAITING = "waiting"
+    SLEEPING = "sleeping"
+
+
+class WaitEnd(StrEnum):
+    """What ended a run's wait for an event: that it came, or the time."""
+
+    EVENT = "event"
+    TIMEOUT = "timeout"
 
 
 class AccountState(StrEnum):
@@ -70,6 +86,15 @@ class SlotState(StrEnum):
 
     USED = "used"
     TOTAL = "total"
+
+
+class VersionOutcome(StrEnum):
+    """What was done with a run whose version of its pipeline the code lacks, or has with another graph."""
+
+    RESUMED = "resumed"
+    RESTARTED = "restarted"
+    INCOMPATIBLE = "incompatible"
+    DEFERRED = "deferred"
 
 
 class BlockSource(StrEnum):

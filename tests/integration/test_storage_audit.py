@@ -15,8 +15,9 @@ from events import RunStatus, ThroughlineError
 from settings import DatabaseSettings
 from storage import accounting
 from storage.audit import Finding, audit
+from storage.check import Check
 from storage.engine import create_engine, transaction
-from storage.impossible import CHECKS, Check
+from storage.impossible import CHECKS
 from tests.support.histories import an_event
 from throughline.cli.main import app
 
@@ -24,7 +25,8 @@ _RUN = "run_id = (SELECT run_id FROM runs WHERE status = '{}')"
 _NO_FOREIGN_KEYS = """
     ALTER TABLE runs DROP CONSTRAINT runs_events_fkey;
     ALTER TABLE attempts DROP CONSTRAINT attempts_runs_fkey;
-    ALTER TABLE node_results DROP CONSTRAINT node_results_runs_fkey
+    ALTER TABLE node_results DROP CONSTRAINT node_results_runs_fkey;
+    ALTER TABLE waits DROP CONSTRAINT waits_runs_fkey
 """
 _NO_CHECKS = """
     ALTER TABLE runs DROP CONSTRAINT runs_running_has_lease_check;
@@ -48,7 +50,22 @@ def _a_result(attempt: int, status: str = "succeeded") -> str:
     """
 
 
+_A_WAIT = """
+    UPDATE runs SET reason = 'waiting', available_at = now() + interval '1 h', attempt = 1 WHERE status = 'queued';
+    INSERT INTO waits (run_id, node, type, path, key, began_at, until, probed)
+    SELECT run_id, 'n', 't', 'subject', 'k', now() - interval '1 s', now() + interval '1 h', true FROM runs
+    WHERE status = 'queued'
+"""
+_A_SLEEP = """
+    INSERT INTO waits (run_id, node, until) SELECT run_id, 'n', now() FROM runs WHERE status = 'succeeded'
+"""
+
 _SUCCEEDED, _RUNNING, _QUEUED = _RUN.format("succeeded"), _RUN.format("running"), _RUN.format("queued")
+
+_LIMITED = """
+    UPDATE runs SET lane = 'x', admitted_at = now(),
+        limits = '[{{"name": "vendor", "key": "a", "concurrency": 1}}]' WHERE status = '{}'
+"""
 
 PLANTED = [
     ("running_without_lease", "running", f"UPDATE runs SET lease_id = gen_random_uuid() WHERE {_RUNNING}"),
@@ -89,6 +106,29 @@ PLANTED = [
     ("missing_runs", "event of succeeded", f"DELETE FROM runs WHERE {_SUCCEEDED}"),
     ("never_due", "queued", f"UPDATE runs SET available_at = 'infinity' WHERE {_QUEUED}"),
     ("never_due", "queued", f"UPDATE runs SET publish_at = now() + interval '3 years' WHERE {_QUEUED}"),
+    (
+        "over_limit",
+        "vendor/a (2)",
+        f"""
+            {_LIMITED.format("queued")}; {_LIMITED.format("running")};
+            INSERT INTO permits (name, key, admitted_at, run_id, kept_until)
+            SELECT 'vendor', 'a', admitted_at, run_id, now() FROM runs WHERE admitted_at IS NOT NULL
+        """,
+    ),
+    ("admitted_without_permit", "running", _LIMITED.format("running")),
+    (
+        "admitted_without_permit",
+        "running",
+        f"""
+            {_LIMITED.format("running")};
+            INSERT INTO permits (name, key, admitted_at, run_id, kept_until, spent)
+            SELECT 'vendor', 'a', admitted_at, run_id, now(), true FROM runs WHERE admitted_at IS NOT NULL
+        """,
+    ),
+    ("unadmitted_at_large", "queued", f"{_LIMITED.format('queued')}; UPDATE runs SET admitted_at = NULL"),
+    ("unadmitted_at_large", "running", f"{_LIMITED.format('running')}; UPDATE runs SET admitted_at = NULL"),
+    ("unique_at_large", "queued", f"UPDATE runs SET unique_key = 'a' WHERE {_QUEUED}"),
+    ("unique_at_large", "running", f"UPDATE runs SET unique_key = 'a' WHERE {_RUNNING}"),
     ("times_reversed", "succeeded", f"UPDATE runs SET finished_at = '2000-01-01' WHERE {_SUCCEEDED}"),
     (
         "lease_not_ended",
@@ -98,6 +138,34 @@ PLANTED = [
             VALUES ('00000000-0000-0000-0000-00000000dead', 'w', now() + interval '1 second' * -120)
         """,
     ),
+    ("waiting_for_nothing", "queued", _A_WAIT + "; UPDATE waits SET ended_at = now()"),
+    ("waiting_for_nothing", "queued", _A_WAIT + "; UPDATE runs SET reason = 'sleeping'; DELETE FROM waits"),
+    (
+        "waiting_too_long",
+        "queued",
+        _A_WAIT + f"; UPDATE runs SET available_at = now() + interval '2 h' WHERE {_QUEUED}",
+    ),
+    (
+        "wait_passed_over",
+        "queued",
+        _A_WAIT
+        + """;
+            INSERT INTO event_keys (event_id, type, path, key, received_at, probed)
+            SELECT event_id, 't', 'subject', 'k', now(), true FROM events
+            WHERE event_id NOT IN (SELECT event_id FROM runs)
+        """,
+    ),
+    ("never_looked_at", "queued", _A_WAIT + "; UPDATE waits SET probed = false"),
+    (
+        "never_looked_at",
+        "subject",
+        """
+            INSERT INTO event_keys (event_id, type, path, key)
+            SELECT event_id, 't', 'subject', 'k' FROM events WHERE event_id NOT IN (SELECT event_id FROM runs)
+        """,
+    ),
+    ("unknown_waits", "queued", _A_WAIT + f"; UPDATE runs SET attempt = 0 WHERE {_QUEUED}"),
+    ("unknown_waits", "succeeded", _A_SLEEP + "; UPDATE waits SET ended_at = began_at - interval '1 s'"),
     ("account_differs", "default (runs 4 of 5", f"DELETE FROM runs WHERE {_SUCCEEDED}"),
     ("account_differs", "final 3 of 4", "UPDATE run_deltas SET final = final + 1 WHERE final > 0"),
 ]

@@ -57,7 +57,7 @@ def _pipeline(past: PastRun, registry: PipelineRegistry) -> Pipeline[Any]:
         raise NotExportable(f"run {run.run_id} was cancelled, which no test of its pipeline can show")
     if run.failure_kind is not None and (run.failure_kind not in _REPLAYABLE or _is_nobodys(past)):
         raise NotExportable(f"run {run.run_id} failed as {run.failure_kind} outside its nodes: no test can show it")
-    pipeline = registry.get(run.pipeline)
+    pipeline = registry.get(run.pipeline, run.pipeline_version) or registry.get(run.pipeline)
     if pipeline is None:
         raise NotExportable(
             f"run {run.run_id} is of pipeline {run.pipeline!r}, which is not in the code here "
@@ -167,10 +167,12 @@ class _Writing:
         yield f"OUTPUTS = {literal(self._outputs, indent=0)}"
 
     def _test(self) -> Iterator[str]:
+        accepted = self._past.accepted_version
         given = "".join(
             [
                 ", script=SCRIPT" if self._script else "",
                 ", arriving=ARRIVING" if self._arriving else "",
+                f", accepted_version={accepted}" if accepted < self._pipeline.version else "",
             ]
         )
         yield ""
