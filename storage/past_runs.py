@@ -68,10 +68,11 @@ class PastWait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastRun:
-    """A run with its event and its waits."""
+    """A run with its event and its waits; ``accepted_version`` is the pipeline's that the event was checked against."""
 
     event: Event
     run: RunRecord
+    accepted_version: int
     waits: tuple[PastWait, ...]
 
 
@@ -129,7 +130,12 @@ async def past_runs(connection: AsyncConnection, *, tenant: str, run_ids: Sequen
     records = await run_records(connection, tenant, rows)
     waited = await _waits(connection, tenant, {row.run_id: row.created_at for row in rows})
     found = {
-        row.run_id: PastRun(event=_event(row), run=record, waits=tuple(waited.get(row.run_id, ())))
+        row.run_id: PastRun(
+            event=_event(row),
+            run=record,
+            accepted_version=row.accepted_version or row.pipeline_version,
+            waits=tuple(waited.get(row.run_id, ())),
+        )
         for row, record in zip(rows, records, strict=True)
     }
     return [found[run_id] for run_id in run_ids if run_id in found]

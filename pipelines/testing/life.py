@@ -90,16 +90,25 @@ class Life:
     records: tuple[NodeRecord, ...]
 
 
-async def live(
-    pipeline: Pipeline[Any], event: Event, *, surroundings: Surroundings, clock: FakeClock, arrivals: Arrivals
-) -> Life:
-    """Run a pipeline on an event to the run's end: every delay passes on ``clock``, and nothing is stored.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """What a run has around it: its surroundings, the clock on which its delays pass, and what comes in."""
+
+    surroundings: Surroundings
+    clock: FakeClock
+    arrivals: Arrivals
+
+
+async def live(pipeline: Pipeline[Any], event: Event, around: Around, *, accepted_version: int | None = None) -> Life:
+    """Run a pipeline on an event to the run's end: every delay passes on the clock, and nothing is stored.
+
+    ``accepted_version`` is the pipeline's that the event was checked against, where that is an older one.
 
     Raises:
         EndlessRun: it has none.
 
     """
-    run = _Run(pipeline, event, surroundings=surroundings, clock=clock, arrivals=arrivals)
+    run = _Run(pipeline, event, around, accepted_version=accepted_version)
     for number in itertools.count(1):
         outcome = await run.attempt(number)
         if isinstance(outcome, Succeeded | Failed | Cancelled):
@@ -119,21 +128,14 @@ class _Told:
 
 
 class _Run:
-    def __init__(
-        self,
-        pipeline: Pipeline[Any],
-        event: Event,
-        *,
-        surroundings: Surroundings,
-        clock: FakeClock,
-        arrivals: Arrivals,
-    ) -> None:
+    def __init__(self, pipeline: Pipeline[Any], event: Event, around: Around, *, accepted_version: int | None) -> None:
         self._pipeline = pipeline
         self._event = event
-        self._surroundings = surroundings
-        self._clock = clock
-        self._arrivals = arrivals
-        self._began = clock.elapsed
+        self._accepted_version = accepted_version
+        self._surroundings = around.surroundings
+        self._clock = around.clock
+        self._arrivals = around.arrivals
+        self._began = self._clock.elapsed
         self._run_id = new_id()
         self._journal = MemoryJournal()
         self._told = _Told()
@@ -155,6 +157,7 @@ class _Run:
             waits=self._told.waits,
             permits=self._told.permits,
             age=began,
+            accepted_version=self._accepted_version,
             surroundings=self._surroundings,
         )
         outcome = await execute(self._pipeline, context, self._journal)

@@ -13,7 +13,7 @@ from pipelines.testing.answers import ScriptError
 from pipelines.testing.arriving import Arriving
 from pipelines.testing.clock import FakeClock
 from pipelines.testing.jumping import JumpingLoop
-from pipelines.testing.life import live
+from pipelines.testing.life import Around, live
 from pipelines.testing.result import Result
 from pipelines.testing.script import NodeKey, Script
 
@@ -30,12 +30,14 @@ def run(
     script: Mapping[NodeKey, object] | None = None,
     arriving: Iterable[Event | tuple[float | timedelta, Event]] = (),
     clock: FakeClock | None = None,
+    accepted_version: int | None = None,
 ) -> Result:
     """Run a pipeline on an event to the run's end, its retries, sleeps and waits included, with nothing started.
 
     ``script`` says what nodes answer instead of being called: an output, an exception, a function of the context, or
     ``in_turn(…)`` of these. ``arriving`` are events for the run to wait for, there from the beginning, or, as
     ``(after, event)``, so many seconds later. ``clock`` is where the run begins; without one, when the event came in.
+    ``accepted_version`` is the pipeline's that the event was checked against, where its data has to be upcast.
 
     Raises:
         ScriptError: the pipeline doesn't take the event's type, or the script doesn't fit it, or not what happened.
@@ -46,8 +48,8 @@ def run(
     scripted, arrivals = Script(pipeline, script or {}), Arriving(arriving)
     clock = clock or FakeClock(event.received_at)
     began = clock.elapsed
-    around = surroundings_of(clock, scripted.stand_in)
-    life = complete(live(pipeline, event, surroundings=around, clock=clock, arrivals=arrivals), clock)
+    around = Around(surroundings=surroundings_of(clock, scripted.stand_in), clock=clock, arrivals=arrivals)
+    life = complete(live(pipeline, event, around, accepted_version=accepted_version), clock)
     left = tuple(one.type for one in arrivals.left)
     result = Result(pipeline=pipeline, life=life, duration=clock.elapsed - began, left=left)
     scripted.check_used_up(result.path)

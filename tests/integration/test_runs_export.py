@@ -96,9 +96,9 @@ async def test_an_exported_run_replays_and_fails_once_the_flow_is_another(
     assert result.exit_code == 0, result.output
     text = path.read_text()
     assert "from tests.support.shop import shop_orders" in text
-    assert "failure('ConnectionError', 'the bank is busy', retried=True)" in text
-    assert "{'number': 'R-A7', 'charged': '2500.00'}" in text
-    assert "result.assert_path('work', 'by_price', 'charge', 'thank')" in text
+    assert 'failure("ConnectionError", "the bank is busy", retried=True)' in text
+    assert '{"number": "R-A7", "charged": "2500.00"}' in text
+    assert 'result.assert_path("work", "by_price", "charge", "thank")' in text
 
     passed = await pytest_of(path)
     assert passed.returncode == 0, passed.stdout
@@ -147,9 +147,9 @@ async def test_large_data_stands_beside_the_test(produced: Produced, export: Exp
 @pytest.mark.parametrize(
     ("cents", "errors", "ended"),
     [
-        (250_000, [Permanent("card refused")], "kind='error', node='charge', error='Permanent'"),
-        (250_000, [ConnectionError("a")] * 3, "kind='error', node='charge', error='ConnectionError'"),
-        (-1, [], "kind='error', node='work', error='Permanent'"),
+        (250_000, [Permanent("card refused")], 'kind="error", node="charge", error="Permanent"'),
+        (250_000, [ConnectionError("a")] * 3, 'kind="error", node="charge", error="ConnectionError"'),
+        (-1, [], 'kind="error", node="work", error="Permanent"'),
     ],
 )
 async def test_a_failed_run_fails_again(
@@ -191,7 +191,7 @@ async def test_a_run_of_many_parts_is_replayed(produced: Produced, export: Expor
     path = tmp_path / "test_wide.py"
     result = await export(run_id, "--output", path)
     assert result.exit_code == 0, result.output
-    assert "'ask.look', any_order=True)" in path.read_text()
+    assert '"ask.look", any_order=True)' in path.read_text()
     passed = await pytest_of(path)
     assert passed.returncode == 0, passed.stdout
 
@@ -202,7 +202,7 @@ async def test_data_that_the_schema_refuses_is_a_failure_that_replays(
     (run_id,) = await produced.run(event("shop.order", {"odd": [1.5, None, "\u2028'\"\\"]}), shop.shop_orders)
     path = tmp_path / "test_invalid.py"
     await export(run_id, "--output", path)
-    assert "kind='invalid_event'" in path.read_text()
+    assert 'kind="invalid_event"' in path.read_text()
     passed = await pytest_of(path)
     assert passed.returncode == 0, passed.stdout
 

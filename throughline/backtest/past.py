@@ -9,7 +9,7 @@ from events import FailureKind, RunStatus
 from pipelines import Pipeline
 from pipelines.surroundings import Surroundings
 from pipelines.testing import FakeClock
-from pipelines.testing.life import live
+from pipelines.testing.life import Around, live
 from storage.past_reader import PastReader
 from storage.past_runs import FIRST_ID, LAST_ID, PastRun
 from throughline.backtest.comparing import Compared, compare
@@ -107,11 +107,12 @@ async def _together(pasts: Sequence[PastRun], pipeline: Pipeline[Any], *, jobs: 
 
 async def _again(past: PastRun, pipeline: Pipeline[Any]) -> Compared:
     stored, clock = Stored(past), FakeClock(past.run.started_at or past.run.created_at)
-    around = Surroundings(
+    surroundings = Surroundings(
         now=lambda: clock.now,
         monotonic=time.monotonic,
         draw=lambda: 1.0,
         stand_in=stored.stand_in,
     )
-    life = await live(pipeline, past.event, surroundings=around, clock=clock, arrivals=stored)
+    around = Around(surroundings=surroundings, clock=clock, arrivals=stored)
+    life = await live(pipeline, past.event, around, accepted_version=past.accepted_version)
     return compare(past, life, pipeline, not_run=stored.not_run)

@@ -12,7 +12,7 @@ from pipelines.testing.ways import way
 from settings.version import VERSION
 from storage.past_runs import PastRun
 from throughline.export.hiding import Hiding
-from throughline.export.literals import literal
+from throughline.export.literals import literal, quoted
 from throughline.export.place import Place, place_of
 from throughline.export.scripting import NotExportable, Scripted, scripted
 
@@ -57,7 +57,7 @@ def _pipeline(past: PastRun, registry: PipelineRegistry) -> Pipeline[Any]:
         raise NotExportable(f"run {run.run_id} was cancelled, which no test of its pipeline can show")
     if run.failure_kind is not None and (run.failure_kind not in _REPLAYABLE or _is_nobodys(past)):
         raise NotExportable(f"run {run.run_id} failed as {run.failure_kind} outside its nodes: no test can show it")
-    pipeline = registry.get(run.pipeline)
+    pipeline = registry.get(run.pipeline, run.pipeline_version) or registry.get(run.pipeline)
     if pipeline is None:
         raise NotExportable(
             f"run {run.run_id} is of pipeline {run.pipeline!r}, which is not in the code here "
@@ -127,8 +127,7 @@ class _Writing:
         if self._beside:
             yield "from pathlib import Path"
         yield ""
-        yield f"from {place.module} import {place.name}"
-        yield from self._imports()
+        yield from sorted([f"from {place.module} import {place.name}", *self._imports()])
         yield ""
 
     def _imports(self) -> Iterator[str]:
@@ -143,7 +142,7 @@ class _Writing:
     def _event(self) -> Iterator[str]:
         data = literal(self._data, indent=4)
         if self._beside:
-            data = f'json.loads(Path(__file__).with_name({self._beside!r}).read_text(encoding="utf-8"))'
+            data = f'json.loads(Path(__file__).with_name({quoted(self._beside)}).read_text(encoding="utf-8"))'
         yield f"EVENT = {_event_text(self._past.event, data)}"
         if self._arriving:
             yield ""
@@ -168,10 +167,12 @@ class _Writing:
         yield f"OUTPUTS = {literal(self._outputs, indent=0)}"
 
     def _test(self) -> Iterator[str]:
+        accepted = self._past.accepted_version
         given = "".join(
             [
                 ", script=SCRIPT" if self._script else "",
                 ", arriving=ARRIVING" if self._arriving else "",
+                f", accepted_version={accepted}" if accepted < self._pipeline.version else "",
             ]
         )
         yield ""
@@ -180,7 +181,7 @@ class _Writing:
         yield f"    result = run({self._place.name}, EVENT{given})"
         yield f"    {self._ending()}"
         side_by_side = any(step.kind is Kind.CONCURRENT for step in self._pipeline.all_steps.values())
-        nodes = [repr(name) for name in self._path()] + (["any_order=True"] if side_by_side else [])
+        nodes = [quoted(name) for name in self._path()] + (["any_order=True"] if side_by_side else [])
         yield f"    result.assert_path({', '.join(nodes)})"
         yield "    assert {name: result.outputs.get(name) for name in OUTPUTS} == OUTPUTS"
 
@@ -188,8 +189,9 @@ class _Writing:
         if self._run.status is RunStatus.SUCCEEDED:
             return "result.assert_succeeded()"
         error = self._run.error or {}
-        node = f", node={error['node']!r}" if error.get("node") else ""
-        return f"result.assert_failed(kind={str(self._run.failure_kind)!r}{node}, error={error.get('type')!r})"
+        node = f", node={quoted(str(error['node']))}" if error.get("node") else ""
+        kind, type_ = quoted(str(self._run.failure_kind)), quoted(str(error.get("type")))
+        return f"result.assert_failed(kind={kind}{node}, error={type_})"
 
     def _path(self) -> tuple[str, ...]:
         return way(self._run.nodes, self._pipeline)
@@ -201,12 +203,12 @@ def _harmless(text: str) -> str:
 
 
 def _event_text(event: Event, data: str, *, indent: int = 0) -> str:
-    attributes: list[str] = [f"{event.type!r}", data, f"id={event.ce_id!r}", f"source={event.source!r}"]
+    attributes = [quoted(event.type), data, f"id={quoted(event.ce_id)}", f"source={quoted(event.source)}"]
     if event.subject is not None:
-        attributes.append(f"subject={event.subject!r}")
+        attributes.append(f"subject={quoted(event.subject)}")
     if event.time is not None:
-        attributes.append(f"time=datetime.fromisoformat({event.time.isoformat()!r})")
-    attributes.append(f"received_at=datetime.fromisoformat({event.received_at.isoformat()!r})")
+        attributes.append(f'time=datetime.fromisoformat("{event.time.isoformat()}")')
+    attributes.append(f'received_at=datetime.fromisoformat("{event.received_at.isoformat()}")')
     inner = " " * (indent + 4)
     return "event(\n" + "".join(f"{inner}{one},\n" for one in attributes) + " " * indent + ")"
 
@@ -215,8 +217,8 @@ def _script_lines(one: Scripted) -> Iterator[str]:
     if not one.effects:
         yield "    # it has no effects: without this line its code is called"
     if len(one.answers) == 1:
-        yield f"    {one.node!r}: {one.answers[0]},"
+        yield f"    {quoted(one.node)}: {one.answers[0]},"
         return
-    yield f"    {one.node!r}: in_turn("
+    yield f"    {quoted(one.node)}: in_turn("
     yield from (f"        {answer}," for answer in one.answers)
     yield "    ),"

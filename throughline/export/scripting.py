@@ -11,7 +11,7 @@ from pipelines.steps import Step
 from storage.past_runs import PastRun
 from storage.records import NodeResult
 from throughline.export.hiding import Hiding
-from throughline.export.literals import literal
+from throughline.export.literals import literal, quoted
 
 _TRIED = frozenset({AttemptOutcome.RETRIED, AttemptOutcome.FAILED})
 
@@ -59,7 +59,7 @@ def _answers(
         return ()
     answers = [_failure(error, retried=retried) for error, retried in errors]
     if result is not None and result.status is NodeStatus.STOPPED and isinstance(result.output, Mapping):
-        answers.append(f"Stop({result.output.get('reason')!r})")
+        answers.append(f"Stop({quoted(str(result.output.get('reason')))})")
     elif result is not None and result.status is NodeStatus.SUCCEEDED:
         answers.append(literal(hiding.hide(result.output, f"outputs.{step.name}"), indent=8))
     elif result is not None and result.error and not errors:
@@ -91,4 +91,4 @@ def _error_of(node: str, error: Error, results: Mapping[str, NodeResult]) -> Err
 
 def _failure(error: Error, *, retried: bool) -> str:
     more = ", retried=True" if retried else ""
-    return f"failure({error.get('type')!r}, {error.get('message')!r}{more})"
+    return f"failure({quoted(str(error.get('type')))}, {quoted(str(error.get('message')))}{more})"

@@ -239,3 +239,17 @@ def test_a_failure_is_recorded_as_it_was_stored(kind: str, message: str, base: t
     assert isinstance(made, base)
     assert isinstance(failure("Odd", retried=True), Transient)
     assert str(failure("RetryAfter", "try again in 30 s")) == "try again in 30 s"
+
+
+def test_data_of_an_older_version_is_upcast() -> None:
+    newer = Pipeline(
+        name="orders",
+        version=2,
+        types=("shop.order",),
+        schema=Order,
+        start=Ignore,
+        upcasts={1: lambda data: {"cents": data["euros"] * 100}},  # type: ignore[index,call-overload,operator]
+    )
+    old = event("shop.order", {"euros": 3})
+    run(newer, old, accepted_version=1).assert_succeeded()
+    run(newer, old).assert_failed(kind="invalid_event")
