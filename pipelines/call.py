@@ -38,10 +38,11 @@ async def call(step: Step, context: TaskContext[Any]) -> Ended:
     limit, whose = _limit(step, context)
     if limit <= 0:
         return Ended(error=_too_late(step, whose))
-    if not step.waits:
+    other = context.surroundings.stand_in and context.surroundings.stand_in(step, context)
+    if other is None and not step.waits:
         return _inline(step, context)
     at_work = NodeAtWork(pipeline=context.pipeline, node=step.name, run_id=str(context.run_id))
-    task = asyncio.create_task(_guarded(step, context), name=at_work.task_name)
+    task = asyncio.create_task(_guarded(step, context, other), name=at_work.task_name)
     try:
         await asyncio.wait({task}, timeout=limit)
     except asyncio.CancelledError:
@@ -97,8 +98,11 @@ async def _stop(task: "asyncio.Task[Ended]", step: Step) -> None:
             task.add_done_callback(_abandoned.discard)
 
 
-async def _guarded(step: Step, context: TaskContext[Any]) -> Ended:
+async def _guarded(step: Step, context: TaskContext[Any], other: Callable[[TaskContext[Any]], object] | None) -> Ended:
     try:
+        if other is not None:
+            value = other(context)
+            return Ended(await value if inspect.isawaitable(value) else value)
         run = step.node().run
         if step.asynchronous:
             return Ended(await run(context))

@@ -1,7 +1,7 @@
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
@@ -12,6 +12,7 @@ from pipelines.errors import MissingOutputError
 from pipelines.journal import NodeRecord
 from pipelines.output import OutputCodec
 from pipelines.schema import SchemaT, parse
+from pipelines.surroundings import REAL, Surroundings
 
 if TYPE_CHECKING:
     from pipelines.node import Node
@@ -36,7 +37,8 @@ class TaskContext(Generic[SchemaT]):
     tries that ended in an error, by the node it came from (crashes and hand-backs are none; None: from no node).
     ``done`` holds the results of earlier tries, by node and item; ``waits`` the waits that they began, by node;
     ``permits`` the limits that this try was admitted by. ``deadline``, of this try, and ``expires``, of the run, are
-    on the clock of ``time.monotonic``. ``node`` and ``item`` name the call that this view was made for.
+    on the clock of ``surroundings.monotonic``, which is another in a test. ``node`` and ``item`` name the call that
+    this view was made for.
     """
 
     event: Event
@@ -50,6 +52,7 @@ class TaskContext(Generic[SchemaT]):
     done: Mapping[tuple[str, int], NodeRecord] = field(default_factory=lambda: MappingProxyType({}))
     waits: Mapping[str, WaitState] = field(default_factory=lambda: MappingProxyType({}))
     permits: frozenset[LimitKey] = frozenset()
+    surroundings: Surroundings = REAL
     node: str = ""
     item: int = 0
     _progress: Progress = field(default_factory=Progress, repr=False)
@@ -92,10 +95,14 @@ class TaskContext(Generic[SchemaT]):
         key = f"{self.run_id}:{self.node}"
         return f"{key}:{self.item}" if self.item else key
 
+    def now(self) -> datetime:
+        """Return the time of day, in UTC: in a test, that of its clock."""
+        return self.surroundings.now()
+
     @property
     def remaining(self) -> float:
         """The seconds left until the deadline; 0 when it is over."""
-        return max(0.0, self.deadline - time.monotonic())
+        return max(0.0, self.deadline - self.surroundings.monotonic())
 
     @property
     def cancelled(self) -> bool:
@@ -125,6 +132,7 @@ class TaskContext(Generic[SchemaT]):
             done=self.done,
             waits=self.waits,
             permits=self.permits,
+            surroundings=self.surroundings,
             node=node,
             item=item,
             _progress=self._progress,

@@ -1,5 +1,4 @@
 import math
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -20,6 +19,7 @@ from pipelines.retry import RetryPolicy, check_retry, decide
 from pipelines.schema import SchemaT
 from pipelines.slo import Slo, check_slo
 from pipelines.steps import Step
+from pipelines.surroundings import REAL, Surroundings
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,9 +82,10 @@ class Pipeline(Generic[SchemaT]):
         waits: Mapping[str, WaitState] | None = None,
         permits: Iterable[LimitKey] = (),
         age: float = 0.0,
+        surroundings: Surroundings = REAL,
     ) -> TaskContext[SchemaT]:
         """Return the context of one try, whose time runs from now on; the run was made ``age`` seconds ago."""
-        now = time.monotonic()
+        now = surroundings.monotonic()
         expires = math.inf if self.lifetime is None else now + self.lifetime - age
         return TaskContext(
             event=event,
@@ -98,6 +99,7 @@ class Pipeline(Generic[SchemaT]):
             done=MappingProxyType(dict(done or {})),
             waits=MappingProxyType(dict(waits or {})),
             permits=frozenset(permits),
+            surroundings=surroundings,
         )
 
     def decide(self, error: BaseException, context: TaskContext[SchemaT], *, node: str | None = None) -> Retry | Failed:
@@ -107,17 +109,17 @@ class Pipeline(Generic[SchemaT]):
         would be tried again after the run's lifetime has failed, for want of time.
         """
         decided = self._judge(error, context, node)
-        if isinstance(decided, Retry) and time.monotonic() + decided.delay >= context.expires:
+        if isinstance(decided, Retry) and context.surroundings.monotonic() + decided.delay >= context.expires:
             return Failed(kind=FailureKind.TIMEOUT, error=decided.error)
         return decided
 
     def _judge(self, error: BaseException, context: TaskContext[SchemaT], node: str | None) -> Retry | Failed:
-        before = context.errors_by_node
+        before, draw = context.errors_by_node, context.surroundings.draw
         own = {name: step.node.retry for name, step in self.steps.items() if step.node.retry is not None}
         if node in own:
-            return decide(error, own[node], before.get(node, 0), node=node)
+            return decide(error, own[node], before.get(node, 0), node=node, draw=draw)
         shared = sum(count for name, count in before.items() if name not in own)
-        return decide(error, self.retry, shared, node=node)
+        return decide(error, self.retry, shared, node=node, draw=draw)
 
     def describe(self) -> PipelineDescription:
         """Return what people and the API are told about it."""

@@ -1,0 +1,136 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from events import Cancelled, ErrorInfo, Failed, FailureKind, JsonValue, NodeStatus, RunStatus, Succeeded
+from pipelines.node import Node
+from pipelines.pipeline import Pipeline
+from pipelines.testing.life import Attempt, Life, Wait
+from pipelines.testing.script import NodeKey, names_of
+from pipelines.testing.story import differing, path, story
+
+OutputT = TypeVar("OutputT")
+
+_STATUS = {Succeeded: RunStatus.SUCCEEDED, Failed: RunStatus.FAILED, Cancelled: RunStatus.CANCELLED}
+_HAS_OUTPUT = frozenset({NodeStatus.SUCCEEDED, NodeStatus.STOPPED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of a run: a test asks it, or lets it assert.
+
+    ``duration``: the seconds that the run took in all, on the fake clock. ``left`` are the types of the arriving events
+    that ended no wait.
+    """
+
+    pipeline: Pipeline[Any]
+    life: Life
+    duration: float
+    left: tuple[str, ...] = ()
+
+    @property
+    def outcome(self) -> Succeeded | Failed | Cancelled:
+        """How the run ended."""
+        return self.life.outcome
+
+    @property
+    def status(self) -> RunStatus:
+        """The state that it ended in."""
+        return _STATUS[type(self.outcome)]
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The names of the nodes that ran, each once, in the order in which they first ended, well or not."""
+        return path(self.life)
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """The names of the nodes that were left out because of the way that a router chose."""
+        ran = set(self.path)
+        found = (record.node for record in self.life.records if record.status is NodeStatus.SKIPPED)
+        return tuple(name for name in dict.fromkeys(found) if name not in ran)
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The run's tries."""
+        return self.life.attempts
+
+    @property
+    def waits(self) -> tuple[Wait, ...]:
+        """The times for which it was put off without an error."""
+        return self.life.waits
+
+    @property
+    def errors(self) -> tuple[ErrorInfo, ...]:
+        """The errors of its tries, the one that ended it last."""
+        return tuple(attempt.error for attempt in self.attempts if attempt.error is not None)
+
+    @property
+    def outputs(self) -> dict[str, JsonValue]:
+        """What the nodes that are done gave back, by their names, as JSON."""
+        done = (record for record in self.life.records if record.status in _HAS_OUTPUT and record.item == 0)
+        return {record.node: record.output for record in done}
+
+    def output(self, node: type[Node[OutputT]]) -> OutputT:
+        """Return what a node gave back, as it comes back from JSON.
+
+        Raises:
+            ScriptError: the pipeline has no such node, or more than one of the class.
+            AssertionError: it gave nothing back in this run.
+
+        """
+        __tracebackhide__ = True
+        name = names_of(self.pipeline, node)[0]
+        for record in reversed(self.life.records):
+            if record.node == name and record.item == 0 and record.status in _HAS_OUTPUT:
+                codec = self.pipeline.steps[name].codec
+                found: OutputT = codec.decode(codec.restore(record.output).text)
+                return found
+        raise AssertionError(f"{name!r} gave nothing back\n{self}")
+
+    def assert_succeeded(self) -> None:
+        """Let the test fail, and show what befell the run, unless it succeeded."""
+        __tracebackhide__ = True
+        if self.status is not RunStatus.SUCCEEDED:
+            raise AssertionError(f"the run {self.status}\n{self}")
+
+    def assert_failed(
+        self,
+        *,
+        kind: FailureKind | str | None = None,
+        node: NodeKey | None = None,
+        error: type[BaseException] | str | None = None,
+        match: str | None = None,
+    ) -> None:
+        """Let the test fail unless the run failed, of this ``kind``, in this ``node``, by this ``error``.
+
+        ``error`` is an exception's class, exactly, or the name of one; ``match`` must stand in its message.
+        """
+        __tracebackhide__ = True
+        found = self.outcome.error if isinstance(self.outcome, Failed) else None
+        if found is None:
+            raise AssertionError(f"the run {self.status}, and was to fail\n{self}")
+        wanted: list[tuple[str, object, object, Callable[[Any, Any], bool]]] = [
+            ("kind", kind, str(getattr(self.outcome, "kind", "")), str.__eq__),
+            ("node", node if node is None else names_of(self.pipeline, node)[0], found.node, str.__eq__),
+            ("error", getattr(error, "__qualname__", error), found.type, str.__eq__),
+            ("message", match, found.message, lambda part, whole: part in whole),
+        ]
+        wrong = [
+            f"  {what}: {expected!s} was expected, it is {there!s}"
+            for what, expected, there, fits in wanted
+            if expected is not None and not (there is not None and fits(str(expected), str(there)))
+        ]
+        if wrong:
+            raise AssertionError("\n".join(["the run failed in another way", *wrong, str(self)]))
+
+    def assert_path(self, *nodes: NodeKey) -> None:
+        """Let the test fail, and show the difference, unless just these nodes ran, in this order."""
+        __tracebackhide__ = True
+        expected = [names_of(self.pipeline, node)[0] for node in nodes]
+        if expected != list(self.path):
+            difference = differing(expected, self.path)
+            raise AssertionError(f"the run went another way (- expected, + ran)\n{difference}\n{self}")
+
+    def __str__(self) -> str:
+        return f"the run's story:\n{story(self.life, left=self.left)}"
