@@ -5,7 +5,22 @@ import typer
 
 from events import ThroughlineError
 from settings import SettingsError
-from throughline.cli import audit, chaos, dashboards, events, load, log_level, look, run, runs, slo, stack, top, trace
+from throughline.cli import (
+    audit,
+    chaos,
+    dashboards,
+    events,
+    load,
+    log_level,
+    look,
+    run,
+    runs,
+    slo,
+    stack,
+    top,
+    trace,
+    writing,
+)
 from throughline.cli.output import say_error
 
 app = typer.Typer(
@@ -22,6 +37,7 @@ for module in (stack, run, look, trace, top, log_level, audit, chaos, dashboards
 events.app.command("replay")(runs.replay_event)
 app.add_typer(events.app, name="events")
 app.add_typer(runs.app, name="runs")
+writing.register(look.pipelines)
 app.add_typer(look.pipelines, name="pipelines")
 app.add_typer(slo.app, name="slo")
 

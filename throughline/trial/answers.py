@@ -1,0 +1,80 @@
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from events import ConfigurationError, JsonValue, Permanent
+from pipelines import Pipeline, TaskContext
+from pipelines.errors import InvalidOutputError
+from pipelines.output import OutputCodec
+from pipelines.steps import Step
+from throughline.trial.made_up import made_up
+
+GIVEN = "its output was given"
+MADE_UP = "it has effects and was not called; its output is made up"
+
+
+class Answers:
+    """What is answered in the place of nodes: what was given for them, and for nodes with effects something made up.
+
+    ``used`` says why, for each that was answered for.
+
+    Raises:
+        ConfigurationError: an output was given for no node of the pipeline, or isn't one of its type.
+
+    """
+
+    def __init__(
+        self, pipeline: Pipeline[Any], *, given: Mapping[str, JsonValue] | None = None, effects: bool = False
+    ) -> None:
+        self._effects = effects
+        self._given = dict(given or {})
+        self.used: dict[str, str] = {}
+        steps = {step.name: step for step in every_step(pipeline)}
+        for name, value in self._given.items():
+            if name not in steps:
+                near = difflib.get_close_matches(name, steps, n=1) or list(steps)
+                raise ConfigurationError(f"pipeline {pipeline.name!r} has no node {name!r}; it has {', '.join(near)}")
+            try:
+                steps[name].codec.restore(value)
+            except InvalidOutputError as error:
+                raise ConfigurationError(f"the output given for {name!r} is none of its: {error}") from None
+
+    def stand_in(self, step: Step, context: TaskContext[Any]) -> Callable[[TaskContext[Any]], object] | None:
+        """Return what to call in a node's place; None for its own code. See ``pipelines.surroundings``."""
+        if step.name in self._given:
+            self.used[step.name] = GIVEN
+            return _answering(step.codec, self._given[step.name])
+        if self._effects or not step.node.effects:
+            return None
+        self.used[step.name] = MADE_UP
+        codec = (getattr(step, "item_codec", None) if context.item else None) or step.codec
+        try:
+            return _answering(codec, made_up(codec))
+        except (InvalidOutputError, LookupError, TypeError):
+            return _refusing(step.name)
+
+
+def _answering(codec: OutputCodec, value: JsonValue) -> Callable[[TaskContext[Any]], object]:
+    text = codec.restore(value).text
+    return lambda _: codec.decode(text)
+
+
+def _refusing(name: str) -> Callable[[TaskContext[Any]], object]:
+    def refuse(_: TaskContext[Any]) -> object:
+        raise Permanent(
+            f"{name!r} has effects and was not called, and no output could be made up for it; "
+            f"give one with --output {name}=JSON, or call it with --effects"
+        )
+
+    return refuse
+
+
+def every_step(pipeline: Pipeline[Any]) -> Iterator[Step]:
+    """Yield all steps of a pipeline, those within others too."""
+    return _every(pipeline.steps.values())
+
+
+def _every(steps: Iterable[Step]) -> Iterator[Step]:
+    for step in steps:
+        yield step
+        yield from _every(getattr(step, "below", ()))

@@ -1,0 +1,78 @@
+"""A tried run in the form of the API's answer, which the timeline shows."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from events import Cancelled, ErrorInfo, Failed, Retry, RunStatus, Succeeded, Suspended
+from pipelines import NodeRecord
+from throughline.trial.run import ENDS, Attempt, Tried
+
+_STATUS = {Succeeded: RunStatus.SUCCEEDED, Failed: RunStatus.FAILED, Cancelled: RunStatus.CANCELLED}
+
+
+def story_of(tried: Tried) -> dict[str, Any]:
+    """Return a run as ``GET /runs/{run_id}`` answers, and which nodes were answered for (``stood_in``)."""
+    outcome, last = tried.outcome, tried.attempts[-1]
+    error = _error(outcome)
+    status = _STATUS.get(type(outcome), RunStatus.QUEUED)
+    ended = status is not RunStatus.QUEUED
+    made = tried.attempts[0].began.isoformat()
+    return {
+        "run_id": str(tried.run_id),
+        "event_id": str(tried.event.event_id),
+        "type": tried.event.type,
+        "pipeline": tried.pipeline.name,
+        "pipeline_version": tried.pipeline.version,
+        "queue": tried.pipeline.queue,
+        "status": status.value,
+        "reason": outcome.reason.value if isinstance(outcome, Suspended) else None,
+        "available_at": made,
+        "attempt": last.number,
+        "created_at": made,
+        "finished_at": last.ended.isoformat() if ended else None,
+        "failure": {"kind": outcome.kind.value, "error": error} if isinstance(outcome, Failed) else None,
+        "error": error,
+        "cancel_requested_at": None,
+        "cancel_reason": outcome.reason if isinstance(outcome, Cancelled) else None,
+        "replay_of": None,
+        "replay_from": None,
+        "replayed_by": None,
+        "trace_id": None,
+        "attempts": [_attempt(attempt) for attempt in tried.attempts],
+        "nodes": [_node(record, attempt) for attempt in tried.attempts for record in attempt.records],
+        "stood_in": dict(tried.stood_in),
+        "waits_for": asdict(tried.waits_for) if tried.waits_for else None,
+    }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "attempt": attempt.number,
+        "worker": "this process",
+        "task_id": None,
+        "started_at": attempt.began.isoformat(),
+        "finished_at": attempt.ended.isoformat(),
+        "outcome": ENDS[type(attempt.outcome)].value,
+        "error": _error(attempt.outcome),
+        "links": {"task": None},
+    }
+
+
+def _error(outcome: object) -> dict[str, Any] | None:
+    error: ErrorInfo | None = outcome.error if isinstance(outcome, Retry | Failed) else None
+    return asdict(error) if error else None
+
+
+def _node(record: NodeRecord, attempt: Attempt) -> dict[str, Any]:
+    started: datetime = record.started_at
+    return {
+        "node": record.node,
+        "item": record.item,
+        "attempt": attempt.number,
+        "status": record.status.value,
+        "output": record.output,
+        "error": asdict(record.error) if record.error else None,
+        "started_at": started.isoformat(),
+        "duration": record.duration,
+    }
