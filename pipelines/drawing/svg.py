@@ -111,8 +111,8 @@ def _box(box: Box, statuses: Mapping[str, str]) -> Iterator[str]:
 
 
 def _line(line: Line) -> Iterator[str]:
-    tip = line.points[-1]
-    points = _straightened([*line.points[:-1], Point(tip.x, tip.y - _ARROW + 1)])
+    *before, tip = _straightened(line.points)
+    points = [*before, Point(tip.x, tip.y - _ARROW + 1)]
     path = [f"M{points[0].x:.1f} {points[0].y:.1f}"]
     for number, (one, other) in enumerate(pairwise(points)):
         if number % 2 == 0 or one.x == other.x:
@@ -125,9 +125,9 @@ def _line(line: Line) -> Iterator[str]:
     yield f'<path class="tip" d="M{tip.x:.1f} {tip.y:.1f}l{-half:.1f} {-_ARROW:.1f}h{2 * half:.1f}z"/>'
 
 
-def _straightened(points: list[Point]) -> list[Point]:
+def _straightened(points: tuple[Point, ...]) -> list[Point]:
     """Take away bends that are too small to be seen as more than a fault."""
-    kept = points[:1]
+    kept = [points[0]]
     for point in points[1:]:
         kept.append(Point(kept[-1].x, point.y) if abs(kept[-1].x - point.x) < _LEAST_BEND else point)
     return kept
