@@ -13,17 +13,36 @@ _AROUND: Final[Mapping[Kind, tuple[str, str]]] = {
     Kind.SLEEP: ("([", "])"),
     Kind.END: ("((", "))"),
 }
+_STATUS_STYLES: Final = {
+    "succeeded": "stroke:#1a7f37",
+    "stopped": "stroke:#1a7f37",
+    "failed": "stroke:#cf222e",
+    "skipped": "opacity:0.4",
+}
 _INDENT: Final = "    "
 
 
-def mermaid(picture: Picture) -> str:
-    """Write a picture as a Mermaid flowchart, which GitHub, Grafana's text panels and many editors draw."""
+def mermaid(picture: Picture, *, statuses: Mapping[str, str] | None = None) -> str:
+    """Write a picture as a Mermaid flowchart, which GitHub and many editors draw.
+
+    ``statuses`` tell how the nodes of one run ended, by their names.
+    """
     names = _numbered(picture, count())
     lines = ["flowchart TD", *(_INDENT + line for line in _lines(picture, names))]
+    lines += [_INDENT + line for line in _classes(picture, names, statuses or {})]
+    return "\n".join(lines) + "\n"
+
+
+def _classes(picture: Picture, names: Mapping[str, str], statuses: Mapping[str, str]) -> Iterator[str]:
     effects = [names[figure.key] for figure in _all(picture) if figure.effects]
     if effects:
-        lines += [f"{_INDENT}classDef effects stroke-width:3px", f"{_INDENT}class {','.join(effects)} effects"]
-    return "\n".join(lines) + "\n"
+        yield "classDef effects stroke-width:3px"
+        yield f"class {','.join(effects)} effects"
+    for status, style in _STATUS_STYLES.items():
+        having = [names[figure.key] for figure in _all(picture) if statuses.get(figure.key) == status]
+        if having:
+            yield f"classDef {status} {style}"
+            yield f"class {','.join(having)} {status}"
 
 
 def _numbered(picture: Picture, numbers: "count[int]") -> dict[str, str]:

@@ -62,11 +62,10 @@ def graph(
     """Draw a pipeline: its nodes, the ways between them, and what leads where."""
     from pipelines.drawing import mermaid, picture_of, svg
 
-    pipeline = _pipeline(name)
-    if format_ is GraphFormat.MERMAID:
-        text = mermaid(picture_of(pipeline))
-    else:
-        text = svg(picture_of(pipeline), name=name, statuses=_statuses(run_id, data) if run_id else None)
+    picture, statuses = picture_of(_pipeline(name)), _statuses(run_id, data) if run_id else {}
+    text = mermaid(picture, statuses=statuses)
+    if format_ is GraphFormat.SVG:
+        text = svg(picture, name=name, statuses=statuses)
     if output is None:
         typer.echo(text, nl=False)
         return

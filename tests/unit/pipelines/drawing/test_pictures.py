@@ -101,6 +101,16 @@ def test_the_svg_shows_every_node_and_the_way_that_a_run_took() -> None:
     assert not [element for element in root.iter() if "href" in " ".join(element.keys())]
 
 
+def test_the_way_of_a_run_stands_in_mermaid_too() -> None:
+    text = mermaid(picture_of(issue_triage), statuses={"normalise": "succeeded", "answer": "failed"})
+    assert text.splitlines()[-4:] == [
+        "    classDef succeeded stroke:#1a7f37",
+        "    class n1 succeeded",
+        "    classDef failed stroke:#cf222e",
+        "    class n5 failed",
+    ]
+
+
 def test_arrows_lead_down_and_long_ones_pass_through_every_layer_between() -> None:
     layers = arrange(picture("a>b", "b>c", "a>c", "c>d"))
     rows = {place: number for number, row in enumerate(layers.rows) for place in row}
