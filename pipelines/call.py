@@ -38,7 +38,8 @@ async def call(step: Step, context: TaskContext[Any]) -> Ended:
     limit, whose = _limit(step, context)
     if limit <= 0:
         return Ended(error=_too_late(step, whose))
-    other = context.surroundings.stand_in and context.surroundings.stand_in(step, context)
+    stand_in = context.surroundings.stand_in
+    other = None if stand_in is None else stand_in(step, context)
     if other is None and not step.waits:
         return _inline(step, context)
     at_work = NodeAtWork(pipeline=context.pipeline, node=step.name, run_id=str(context.run_id))

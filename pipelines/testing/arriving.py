@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from events import AwaitedEvent, Event, Suspended
+from events import AwaitedEvent, Event, Permanent, Suspended
 from pipelines.paths import Attributes, value_at
 from pipelines.testing.clock import seconds_of
 
@@ -16,11 +16,20 @@ class Arrival:
     after: float = 0.0
 
 
+class NotRun(Permanent):
+    """What would have come of it is not known."""
+
+
 class Arrivals(Protocol):
     """What comes in while a run waits."""
 
     def find(self, suspended: Suspended, *, until: float) -> Arrival | None:
-        """Return what ends a wait, or came before it began, if it comes in time; ``until``: seconds, as ``after``."""
+        """Return what ends a wait, or came before it began, if it comes in time; ``until``: seconds, as ``after``.
+
+        Raises:
+            NotRun: nobody knows, which ends the run.
+
+        """
 
 
 class Arriving:

@@ -13,6 +13,7 @@ from events import (
     ErrorInfo,
     Event,
     Failed,
+    FailureKind,
     LimitKey,
     NodeStatus,
     QueueReason,
@@ -23,11 +24,12 @@ from events import (
     new_id,
 )
 from pipelines.arrivals import WaitState
+from pipelines.error_info import error_info
 from pipelines.execution import execute
 from pipelines.journal import MemoryJournal, NodeRecord
 from pipelines.pipeline import Pipeline
 from pipelines.surroundings import Surroundings
-from pipelines.testing.arriving import Arrivals
+from pipelines.testing.arriving import Arrivals, NotRun
 from pipelines.testing.clock import FakeClock
 
 MOST_TRIES: Final = 1000
@@ -151,30 +153,31 @@ class _Run:
             surroundings=self._surroundings,
         )
         outcome = await execute(self._pipeline, context, self._journal)
+        ended = self._age
+        if isinstance(outcome, Suspended):
+            outcome = self._put_off(outcome)
         error = outcome.error if isinstance(outcome, Retry | Failed) else None
         self._attempts.append(
-            Attempt(number=number, outcome=_ENDS[type(outcome)], error=error, began=began, ended=self._age)
+            Attempt(number=number, outcome=_ENDS[type(outcome)], error=error, began=began, ended=ended)
         )
-        self._pass(outcome)
-        return outcome
-
-    def _pass(self, outcome: object) -> None:
-        """Let the time pass until the next try."""
         if isinstance(outcome, Retry):
             self._told.errors[outcome.error.node] += 1
             self._clock.advance(outcome.delay)
-        elif isinstance(outcome, Suspended):
-            self._put_off(outcome)
+        return outcome
 
-    def _put_off(self, suspended: Suspended) -> None:
+    def _put_off(self, suspended: Suspended) -> Suspended | Failed:
+        """Let the time pass until the next try."""
         began, event = self._age, None
         if suspended.reason is QueueReason.LIMITED:
             self._told.permits.update(suspended.limits)
         else:
             until = began + suspended.delay
-            arrival = self._arrivals.find(suspended, until=until) if suspended.awaited else None
+            try:
+                arrival = self._arrivals.find(suspended, until=until) if suspended.awaited else None
+            except NotRun as error:
+                return Failed(kind=FailureKind.ERROR, error=error_info(error, node=suspended.node))
             ends = until if arrival is None else max(began, arrival.after)
-            event = arrival and arrival.event
+            event = None if arrival is None else arrival.event
             self._clock.advance(ends - began)
             self._told.waits[suspended.node] = WaitState(remaining=until - ends, event=event)
         self._waits.append(
@@ -188,6 +191,7 @@ class _Run:
                 ended=self._age,
             )
         )
+        return suspended
 
     def ended(self, outcome: Succeeded | Failed | Cancelled) -> Life:
         return Life(

@@ -102,7 +102,7 @@ def names_of(pipeline: Pipeline[Any], key: NodeKey) -> tuple[str, ...]:
 
     """
     if isinstance(key, str):
-        found = (key,) if key in pipeline.steps else ()
+        found: tuple[str, ...] = (key,) if key in pipeline.steps else ()
         wanted = key
     else:
         found = tuple(name for name, step in pipeline.steps.items() if step.node is key)

@@ -85,8 +85,20 @@ class _Schema:
         found = frozenset(kind) if isinstance(kind, list) else frozenset({kind}) if kind else frozenset()
         return found | {"integer"} if "number" in found else found
 
+    @property
+    def values(self) -> frozenset[str]:
+        """The values that it allows, as text; none means any of its kinds."""
+        return frozenset(map(repr, [self._part["const"]] if "const" in self._part else self._part.get("enum", ())))
+
+    def excludes(self, other: "_Schema") -> bool:
+        """Say whether nothing fits both."""
+        return any(
+            mine and theirs and mine.isdisjoint(theirs)
+            for mine, theirs in ((self.kinds, other.kinds), (self.values, other.values))
+        )
+
     def __str__(self) -> str:
-        return " or ".join(sorted(self.kinds))
+        return " or ".join(sorted(self.values or self.kinds))
 
 
 def _differing(one: _Schema, other: _Schema, path: str) -> Iterator[tuple[str, _Schema, _Schema]]:
@@ -95,7 +107,7 @@ def _differing(one: _Schema, other: _Schema, path: str) -> Iterator[tuple[str, _
     for name, mine in one.required.items():
         if name not in theirs or path.count(".") > _DEEPEST:
             continue
-        if mine.kinds and theirs[name].kinds and mine.kinds.isdisjoint(theirs[name].kinds):
+        if mine.excludes(theirs[name]):
             yield f"{path}.{name}", mine, theirs[name]
         else:
             yield from _differing(mine, theirs[name], f"{path}.{name}")

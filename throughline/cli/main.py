@@ -7,9 +7,11 @@ from events import ThroughlineError
 from settings import SettingsError
 from throughline.cli import (
     audit,
+    backtest,
     chaos,
     dashboards,
     events,
+    export,
     load,
     log_level,
     look,
@@ -32,9 +34,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (stack, run, look, trace, top, log_level, audit, chaos, dashboards, load):
+for module in (stack, run, look, trace, top, log_level, audit, backtest, chaos, dashboards, load):
     module.register(app)
 events.app.command("replay")(runs.replay_event)
+runs.app.command("export")(export.export)
 app.add_typer(events.app, name="events")
 app.add_typer(runs.app, name="runs")
 writing.register(look.pipelines)

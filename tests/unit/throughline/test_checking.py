@@ -130,6 +130,22 @@ def test_schemas_of_one_type_that_no_event_fits_are_told(project: Path, field: s
     assert all("of data.number one wants integer, the other string: no event fits both" in said for said in found)
 
 
+def test_fields_of_which_no_value_is_allowed_by_both_are_told(project: Path) -> None:
+    schemas = """
+from typing import Literal
+
+class Opened(EventSchema):
+    action: Literal["opened"]
+
+class Closed(EventSchema):
+    action: Literal["closed", "gone"]
+"""
+    both = pipeline("one", schema="Opened", start="Second") + pipeline("two", schema="Closed", start="Second")
+    (project / "literal.py").write_text(HEAD + schemas + both)
+    (said,) = messages(check("literal"), Level.WARNING)
+    assert "of data.action one wants 'opened', the other 'closed' or 'gone': no event fits both" in said
+
+
 def test_a_node_that_blocks_the_loop_is_told_and_one_in_a_thread_is_not(project: Path) -> None:
     nodes = """
 class Blocks(Node[int]):
