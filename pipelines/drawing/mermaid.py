@@ -62,7 +62,8 @@ def _lines(picture: Picture, names: Mapping[str, str]) -> Iterator[str]:
         if figure.inner is None:
             yield _figure(figure, names[figure.key])
         else:
-            yield f'subgraph {names[figure.key]}["{_text(figure)}"]'
+            yield f'subgraph {names[figure.key]}["{_text(figure, between=": ")}"]'
+            yield f"{_INDENT}direction TB"
             yield from (_INDENT + line for line in _lines(figure.inner, names))
             yield "end"
     yield from (_arrow(arrow, names) for arrow in picture.arrows)
@@ -73,9 +74,9 @@ def _figure(figure: Figure, name: str) -> str:
     return f'{name}{left}"{_text(figure)}"{right}'
 
 
-def _text(figure: Figure) -> str:
+def _text(figure: Figure, *, between: str = "<br/>") -> str:
     mark = "⚡ " if figure.effects else ""
-    note = f"<br/>{_escaped(figure.note)}" if figure.note else ""
+    note = between + _escaped(figure.note) if figure.note else ""
     return (mark + _escaped(figure.title) + note) or " "
 
 

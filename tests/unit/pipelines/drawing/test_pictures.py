@@ -172,5 +172,5 @@ def test_what_is_within_a_figure_is_drawn_within_its_box() -> None:
     assert box.inset.x + box.inside.width <= box.width
     assert box.inset.y + box.inside.height <= box.height
     text = mermaid(Picture(figures=(around,)))
-    assert re.search(r'subgraph n0\["outer"\]\n        n1\("x"\)', text)
+    assert re.search(r'subgraph n0\["outer"\]\n        direction TB\n        n1\("x"\)', text)
     assert text.rstrip().endswith("end")
