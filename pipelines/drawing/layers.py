@@ -24,28 +24,28 @@ Place: TypeAlias = "str | Passage"
 
 @dataclass(slots=True)
 class Layers:
-    """``rows`` from above, figures in the even ones; ``chains`` are the places that each arrow goes through."""
+    """``rows`` from above, figures in the even ones; ``chains`` are the places that each arrow goes through.
 
-    rows: list[list[Place]] = field(default_factory=list)
+    ``links`` tell, for each row, which of its places are joined with which of the next.
+    """
+
+    rows: list[list[Place]]
+    links: list[list[tuple[Place, Place]]]
     chains: list[tuple[Place, ...]] = field(default_factory=list)
-
-    def links(self, row: int) -> Iterator[tuple[Place, Place]]:
-        """Yield which places of a row are joined with which of the next."""
-        here = set(self.rows[row])
-        for chain in self.chains:
-            for upper, lower in pairwise(chain):
-                if upper in here:
-                    yield upper, lower
 
 
 def arrange(picture: Picture) -> Layers:
     """Return the layers of a picture."""
     ranks = _ranks(picture)
-    layers = Layers(rows=[[] for _ in range(2 * max(ranks.values(), default=0) + 1)])
+    rows = range(2 * max(ranks.values(), default=0) + 1)
+    layers = Layers(rows=[[] for _ in rows], links=[[] for _ in rows])
     for number, arrow in enumerate(picture.arrows):
         first, last = 2 * ranks[arrow.source], 2 * ranks[arrow.target]
         passages = (Passage(number, layer) for layer in range(first + 1, last))
-        layers.chains.append((arrow.source, *passages, arrow.target))
+        chain: tuple[Place, ...] = (arrow.source, *passages, arrow.target)
+        layers.chains.append(chain)
+        for row, link in enumerate(pairwise(chain), start=first):
+            layers.links[row].append(link)
     for place in _walk(picture, layers):
         layers.rows[place.layer if isinstance(place, Passage) else 2 * ranks[place]].append(place)
     _untangle(layers)
@@ -95,7 +95,7 @@ def _untangle(layers: Layers) -> None:
 
 def _neighbours(layers: Layers, row: int, *, above: bool) -> dict[Place, list[Place]]:
     found: dict[Place, list[Place]] = {}
-    for upper, lower in layers.links(row - 1 if above else row):
+    for upper, lower in layers.links[row - 1 if above else row]:
         found.setdefault(lower if above else upper, []).append(upper if above else lower)
     return found
 
@@ -117,5 +117,5 @@ def _crossings(layers: Layers) -> int:
 def _crossings_below(layers: Layers, row: int) -> int:
     upper = {place: number for number, place in enumerate(layers.rows[row])}
     lower = {place: number for number, place in enumerate(layers.rows[row + 1])}
-    lines = sorted((upper[one], lower[other]) for one, other in layers.links(row))
+    lines = sorted((upper[one], lower[other]) for one, other in layers.links[row])
     return sum(one[1] > other[1] for number, one in enumerate(lines) for other in lines[number + 1 :])

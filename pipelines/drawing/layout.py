@@ -116,7 +116,7 @@ def _pulls(layers: Layers) -> tuple[_Pulls, _Pulls]:
     above: _Pulls = {}
     below: _Pulls = {}
     for row in range(len(layers.rows) - 1):
-        for upper, lower in layers.links(row):
+        for upper, lower in layers.links[row]:
             weight = _pull(upper, lower)
             above.setdefault(lower, []).append((upper, weight))
             below.setdefault(upper, []).append((lower, weight))
@@ -167,7 +167,7 @@ def _rows(
         tops.update((place, (y, height)) for place in row)
         y += height
         if number < len(layers.rows) - 1:
-            sideways = max((abs(xs[upper] - xs[lower]) for upper, lower in layers.links(number)), default=0.0)
+            sideways = max((abs(xs[upper] - xs[lower]) for upper, lower in layers.links[number]), default=0.0)
             y += min(_LEAST_BELOW + sideways * _SLOPE, _MOST_BELOW)
     return tops, y
 

@@ -84,7 +84,7 @@ def test_the_pages_flow_is_made_run_tested_and_drawn(folder: Path) -> None:
     for block in blocks()[: up_block()]:
         reader.follow(block)
     assert re.search(r"notify +not called", reader.said), reader.said
-    assert "orders: 0 errors, 0 warnings" in reader.said
+    assert "repository_activity: 0 errors, 0 warnings" in reader.said
     for node in ("ship", "ask_person"):
         assert f'decide  "{node}"' in reader.said
     assert "4 passed" in reader.said
