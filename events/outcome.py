@@ -8,11 +8,15 @@ from events.status import FailureKind, QueueReason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorInfo:
-    """What is kept of an error: its type's name, its message, the node it came from and the traceback's text."""
+    """What is kept of an error: its type's name, its message, the node it came from and the traceback's text.
+
+    ``nodes`` are all that it came from, where several failed in one try.
+    """
 
     type: str
     message: str
     node: str | None = None
+    nodes: tuple[str, ...] = ()
     traceback: str | None = None
 
 

@@ -1,7 +1,8 @@
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -69,15 +70,54 @@ def _run_apart(main: Coroutine[Any, Any, None]) -> None:
     A signal's handler may raise anywhere in the main thread. Inside the driver's or greenlet's C code that loses the
     exception, leaves a statement waiting for ever or ends the process by a segmentation fault.
     """
-    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner, ThreadPoolExecutor(1) as thread:
-        loop = runner.get_loop()
-        task = loop.create_task(main)
-        ended = thread.submit(loop.run_until_complete, task)
-        try:
-            ended.result()
-        except BaseException:
-            loop.call_soon_threadsafe(task.cancel)
-            raise
+    apart = _Apart(main)
+    try:
+        threading.Thread(target=apart.run, name="migrate").start()
+        apart.ended.wait()
+    except BaseException:
+        apart.cancel()
+        raise
+    if apart.error is not None:
+        raise apart.error
+
+
+class _Apart:
+    """A coroutine that another thread runs. Who starts the thread may be interrupted before it is known to run."""
+
+    def __init__(self, main: Coroutine[Any, Any, None]) -> None:
+        self.ended = threading.Event()
+        self.error: BaseException | None = None
+        self._main = main
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._task: asyncio.Task[None] | None = None
+
+    def run(self) -> None:
+        """Run it to its end, unless it was cancelled before it began."""
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            loop = runner.get_loop()
+            with self._lock:
+                if self._cancelled:
+                    return
+                self._task = loop.create_task(self._main)
+            try:
+                loop.run_until_complete(self._task)
+            except BaseException as error:  # noqa: BLE001 - it is raised where the thread was started
+                self.error = error
+            finally:
+                self.ended.set()
+
+    def cancel(self) -> None:
+        """Have it end as soon as it can, and wait until it has; it won't begin any more if it has not."""
+        with self._lock:
+            self._cancelled, task = True, self._task
+        if task is None:
+            self._main.close()
+            return
+        if not self.ended.is_set():
+            with suppress(RuntimeError):  # its loop is closed: it has ended this moment
+                task.get_loop().call_soon_threadsafe(task.cancel)
+            self.ended.wait()
 
 
 async def _locked(settings: DatabaseSettings, action: Callable[[Config], None]) -> None:

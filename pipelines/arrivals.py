@@ -1,6 +1,18 @@
 from dataclasses import dataclass
 
+from pydantic import BaseModel
+
 from events import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitedType:
+    """What a pipeline's ``node`` may wait for: events of ``type``, told apart by their value at ``path``."""
+
+    schema: type[BaseModel]
+    type: str
+    path: str
+    node: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any
 from observability.logs import get_logger
 from pipelines.at_work import NodeAtWork
 from pipelines.context import TaskContext
+from pipelines.errors import InvalidOutputError
 from pipelines.retry import NodeTimeoutError
 from pipelines.steps import Step
 
@@ -27,8 +28,10 @@ class Ended:
     error: BaseException | None = None
 
 
-async def call(step: Step, context: TaskContext[Any]) -> Ended:
-    """Run a node, bounded by its own timeout and the try's deadline. Only a cancel from outside is raised.
+async def call(step: Step, context: TaskContext[Any], *item: object) -> Ended:
+    """Run a node, or do its work for one item, bounded by its own timeout and the try's deadline.
+
+    Only a cancel from outside is raised.
 
     The node runs in a task of its own, which tells three things apart that look alike: a cancel from outside, the end
     of its time, and a ``CancelledError`` that its own code raised. It also bounds a node that swallows the cancel:
@@ -37,37 +40,55 @@ async def call(step: Step, context: TaskContext[Any]) -> Ended:
     """
     limit, whose = _limit(step, context)
     if limit <= 0:
-        return Ended(error=_too_late(step, whose))
+        return Ended(error=_too_late(step, whose, context))
     stand_in = context.surroundings.stand_in
     other = None if stand_in is None else stand_in(step, context)
     if other is None and not step.waits:
-        return _inline(step, context)
+        return _inline(step, context, _outcome_of_coroutine, step, context, *item)
     at_work = NodeAtWork(pipeline=context.pipeline, node=step.name, run_id=str(context.run_id))
-    task = asyncio.create_task(_guarded(step, context, other), name=at_work.task_name)
+    task = asyncio.create_task(_guarded(step, other, context, *item), name=at_work.task_name)
     try:
         await asyncio.wait({task}, timeout=limit)
     except asyncio.CancelledError:
-        context.cancel("cancelled")
+        context.halt("cancelled")
         await _stop(task, step)
         raise
     if task.done():
         return Ended(error=asyncio.CancelledError("cancelled by its own code")) if task.cancelled() else task.result()
-    context.cancel("its time is over")
+    context.halt("its time is over")
     await _stop(task, step)
-    return Ended(error=_too_late(step, whose))
+    return Ended(error=_too_late(step, whose, context))
 
 
-def _inline(step: Step, context: TaskContext[Any]) -> Ended:
+def ask(step: Step, context: TaskContext[Any], question: Callable[[Any], object]) -> Ended:
+    """Put a question to the node: a plain function, which answers at once, on the event loop."""
+    return _inline(step, context, _answer, step, question)
+
+
+def _answer(step: Step, question: Callable[[Any], object]) -> Ended:
+    try:
+        answer = question(step.node())
+    except BaseException as error:
+        if _is_interrupt(error):
+            raise
+        return Ended(error=error)
+    if inspect.iscoroutine(answer):
+        answer.close()
+        return Ended(error=InvalidOutputError("is asked for what a plain function can answer; it must not be async"))
+    return Ended(answer)
+
+
+def _inline(step: Step, context: TaskContext[Any], work: Callable[..., Ended], *arguments: object) -> Ended:
     NodeAtWork.inline = (context.pipeline, step.name, str(context.run_id))
     try:
-        return contextvars.copy_context().run(_outcome_of_coroutine, step, context)
+        return contextvars.copy_context().run(work, *arguments)
     finally:
         NodeAtWork.inline = None
 
 
-def _outcome_of_coroutine(step: Step, context: TaskContext[Any]) -> Ended:
+def _outcome_of_coroutine(step: Step, *arguments: object) -> Ended:
     try:
-        step.node().run(context).send(None)  # type: ignore[union-attr]  # a coroutine, or it would wait
+        getattr(step.node(), step.method)(*arguments).send(None)  # a coroutine, or it would wait
     except StopIteration as ended:
         return Ended(ended.value)
     except BaseException as error:
@@ -78,13 +99,14 @@ def _outcome_of_coroutine(step: Step, context: TaskContext[Any]) -> Ended:
 
 
 def _limit(step: Step, context: TaskContext[Any]) -> tuple[float, float | None]:
-    own, left = step.node.timeout, context.remaining
+    own, left = step.timeout, context.remaining
     return (own, own) if own is not None and own <= left else (left, None)
 
 
-def _too_late(step: Step, own: float | None) -> NodeTimeoutError:
+def _too_late(step: Step, own: float | None, context: TaskContext[Any]) -> NodeTimeoutError:
     if own is None:
-        return NodeTimeoutError(f"the pipeline's time was over in node {step.name!r}")
+        whose = "the pipeline's time" if context.time_of is None else f"the time of {context.time_of!r}"
+        return NodeTimeoutError(f"{whose} was over in node {step.name!r}")
     return NodeTimeoutError(f"node {step.name!r} took longer than its {own:g} s")
 
 
@@ -99,15 +121,18 @@ async def _stop(task: "asyncio.Task[Ended]", step: Step) -> None:
             task.add_done_callback(_abandoned.discard)
 
 
-async def _guarded(step: Step, context: TaskContext[Any], other: Callable[[TaskContext[Any]], object] | None) -> Ended:
+async def _guarded(
+    step: Step, other: Callable[[TaskContext[Any]], object] | None, context: TaskContext[Any], *item: object
+) -> Ended:
+    arguments = (context, *item)
     try:
         if other is not None:
             value = other(context)
             return Ended(await value if inspect.isawaitable(value) else value)
-        run = step.node().run
+        work = getattr(step.node(), step.method)
         if step.asynchronous:
-            return Ended(await run(context))
-        ended = await _in_thread(run, context)
+            return Ended(await work(*arguments))
+        ended = await _in_thread(work, *arguments)
         return Ended(await ended.value) if inspect.isawaitable(ended.value) else ended
     except (asyncio.CancelledError, GeneratorExit):
         raise
@@ -117,15 +142,15 @@ async def _guarded(step: Step, context: TaskContext[Any], other: Callable[[TaskC
         return Ended(error=error)
 
 
-async def _in_thread(run: Callable[[TaskContext[Any]], Any], context: TaskContext[Any]) -> Ended:
+async def _in_thread(work: Callable[..., Any], *arguments: object) -> Ended:
     values = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(None, values.run, _outcome_of, run, context)
+    return await asyncio.get_running_loop().run_in_executor(None, values.run, _outcome_of, work, *arguments)
 
 
-def _outcome_of(run: Callable[[TaskContext[Any]], Any], context: TaskContext[Any]) -> Ended:
+def _outcome_of(work: Callable[..., Any], *arguments: object) -> Ended:
     """Never raises: a ``StopIteration`` or ``SystemExit`` must not travel through a future into the event loop."""
     try:
-        return Ended(run(context))
+        return Ended(work(*arguments))
     except BaseException as error:  # noqa: BLE001 - see above
         return Ended(error=error)
 

@@ -1,5 +1,6 @@
 import math
 import re
+from datetime import timedelta
 
 from pipelines.errors import InvalidNameError, InvalidTimeoutError, InvalidTypePatternError
 
@@ -62,6 +63,11 @@ def check_timeout(place: str, timeout: object, *, name: str = "timeout") -> None
     """
     if not is_seconds(timeout):
         raise InvalidTimeoutError(f"{place}: {name} is {timeout!r}; give seconds above 0")
+
+
+def seconds_of(duration: float | timedelta) -> float:
+    """Return a duration in seconds."""
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
 
 
 def is_seconds(value: object) -> bool:

@@ -1,10 +1,12 @@
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from uuid import UUID
+
+from pydantic import BaseModel
 
 from events import Event, LimitKey
 from pipelines.arrivals import WaitState
@@ -18,15 +20,28 @@ if TYPE_CHECKING:
     from pipelines.node import Node
 
 OutputT = TypeVar("OutputT")
+InnerT = TypeVar("InnerT", bound=BaseModel)
 
 
 @dataclass(slots=True)
 class Progress:
-    """What the views of one try share, and only ``execute`` writes."""
+    """What the views of one try share, in one pipeline or sub-pipeline, and only ``execute`` writes."""
 
     data: Any = None
     outputs: dict[str, tuple[OutputCodec, str]] = field(default_factory=dict)
-    cancelled: str | None = None
+
+
+@dataclass(slots=True)
+class Halt:
+    """Why what sees it is to stop; what stands within it is to stop, too, but not the other way round."""
+
+    reason: str | None = None
+    around: "Halt | None" = None
+
+    @property
+    def heard(self) -> str | None:
+        """The reason here or around it."""
+        return self.reason if self.reason is not None or self.around is None else self.around.heard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +52,8 @@ class TaskContext(Generic[SchemaT]):
     tries that ended in an error, by the node it came from (crashes and hand-backs are none; None: from no node).
     ``done`` holds the results of earlier tries, by node and item; ``waits`` the waits that they began, by node;
     ``permits`` the limits that this try was admitted by. ``deadline``, of this try, and ``expires``, of the run, are
-    on the clock of ``surroundings.monotonic``, which is another in a test. ``node`` and ``item`` name the call that
-    this view was made for.
+    on the clock of ``surroundings.monotonic``, which is another in a test; ``time_of`` names the node around this one
+    whose time ends at the deadline. ``node`` and ``item`` name the call that this view was made for.
     """
 
     event: Event
@@ -55,7 +70,9 @@ class TaskContext(Generic[SchemaT]):
     surroundings: Surroundings = REAL
     node: str = ""
     item: int = 0
+    time_of: str | None = None
     _progress: Progress = field(default_factory=Progress, repr=False)
+    _halt: Halt = field(default_factory=Halt, repr=False)
 
     @property
     def data(self) -> SchemaT:
@@ -107,17 +124,20 @@ class TaskContext(Generic[SchemaT]):
     @property
     def cancelled(self) -> bool:
         """Whether this try is to stop: somebody asked for it, or its time is over. For code in threads."""
-        return self._progress.cancelled is not None
+        return self._halt.heard is not None
 
     @property
     def cancel_reason(self) -> str | None:
         """Why it is to stop."""
-        return self._progress.cancelled
+        return self._halt.heard
 
     def cancel(self, reason: str) -> None:
         """Ask this try to stop before its next node. The first reason stands."""
-        if self._progress.cancelled is None:
-            self._progress.cancelled = reason
+        halt = self._halt
+        while halt.around is not None:
+            halt = halt.around
+        if halt.reason is None:
+            halt.reason = reason
 
     def at(self, node: str, *, item: int = 0) -> "TaskContext[SchemaT]":
         """Return this context as ``node`` sees it."""
@@ -127,6 +147,7 @@ class TaskContext(Generic[SchemaT]):
             pipeline=self.pipeline,
             schema=self.schema,
             deadline=self.deadline,
+            expires=self.expires,
             attempt=self.attempt,
             errors_by_node=self.errors_by_node,
             done=self.done,
@@ -135,8 +156,33 @@ class TaskContext(Generic[SchemaT]):
             surroundings=self.surroundings,
             node=node,
             item=item,
+            time_of=self.time_of,
             _progress=self._progress,
+            _halt=self._halt,
         )
+
+    def halt(self, reason: str) -> None:
+        """Tell the call that this view was made for, and no other beside it, to stop. ``execute`` calls it."""
+        if self._halt.reason is None:
+            self._halt.reason = reason
+
+    def aside(self) -> "TaskContext[SchemaT]":
+        """Return this context for a call beside others. ``execute`` calls it."""
+        return replace(self, _halt=Halt(around=self._halt))
+
+    def inside(self, schema: type[InnerT], data: InnerT) -> "TaskContext[InnerT]":
+        """Return this context as the nodes of a sub-pipeline see it. ``execute`` calls it."""
+        inner: Any = replace(self, schema=schema, _progress=Progress(data))  # type: ignore[arg-type]  # another schema
+        return cast("TaskContext[InnerT]", inner)
+
+    def bounded(self, timeout: float | None, *, time_of: str) -> "TaskContext[SchemaT]":
+        """Return this context with no more time left than ``timeout`` seconds. ``execute`` calls it."""
+        deadline = math.inf if timeout is None else self.surroundings.monotonic() + timeout
+        return self if deadline >= self.deadline else replace(self, deadline=deadline, time_of=time_of)
+
+    def text_of(self, node: "type[Node[Any]]") -> str:
+        """Return what ``node`` gave back as JSON text. ``execute`` calls it."""
+        return self._progress.outputs[node.name][1]
 
     def keep(self, node: str, codec: OutputCodec, text: str) -> None:
         """Make an output available to the nodes that follow. ``execute`` calls it."""

@@ -11,17 +11,20 @@ from pipelines.steps import Step
 class NodeDescription:
     """A node as people are told of it. ``next``: the nodes that may follow, none where the run ends.
 
-    ``timeout`` is in seconds; None leaves it, as ``max_attempts``, to the pipeline's. ``summary`` is the first line of
-    the class's docstring.
+    ``name`` is what its results stand under: within a sub-pipeline, that one's name comes first (``outer.inner``).
+    ``timeout`` is in seconds, of a wait the longest that it takes; None leaves it, as ``max_attempts``, to the
+    pipeline's. ``summary`` is the first line of the class's docstring. ``nodes`` are the branches of a concurrent node,
+    or what a sub-pipeline is made of.
     """
 
     name: str
-    kind: Literal["node", "router"]
+    kind: Literal["node", "router", "concurrent", "map", "sub_pipeline", "wait", "sleep"]
     effects: bool
     timeout: float | None
     max_attempts: int | None
     next: tuple[str, ...]
     summary: str
+    nodes: "tuple[NodeDescription, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +52,13 @@ def describe_steps(steps: Iterable[Step]) -> tuple[NodeDescription, ...]:
     return tuple(
         NodeDescription(
             name=step.name,
-            kind="router" if step.routes else "node",
+            kind=step.kind.value,
             effects=step.node.effects,
-            timeout=step.node.timeout,
+            timeout=step.wait or step.timeout,
             max_attempts=step.node.retry.max_attempts if step.node.retry else None,
-            next=step.targets,
-            summary=inspect.cleandoc(step.node.__doc__ or "").partition("\n")[0],
+            next=tuple(step.beside(target) for target in step.targets),
+            summary=inspect.cleandoc(vars(step.node).get("__doc__") or "").partition("\n")[0],
+            nodes=describe_steps(step.below),
         )
         for step in steps
     )

@@ -1,9 +1,11 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
+from datetime import timedelta
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 from pipelines.context import TaskContext
+from pipelines.limits import Limit
 from pipelines.retry import RetryPolicy
 
 OutputT = TypeVar("OutputT")
@@ -20,15 +22,17 @@ class Node(ABC, Generic[OutputT]):
     the class freely, but keep the name: it is what a run resumes by.
     ``effects``: the node changes something outside (sends, writes, pays). Its result is committed before the next node
     starts; use ``ctx.idempotency_key``, since a crash within the node means that it is called again.
-    ``timeout``: seconds one call may take; None leaves it to the pipeline's.
+    ``timeout``: how long one call may take, in seconds or as a timedelta; None leaves it to the pipeline's.
     ``retry``: what happens after an error of this node, counted apart from the others'; None leaves it to the
     pipeline's policy, whose tries the nodes without one of their own share.
+    ``limits``: what a run counts against from this node on; it is called only in a try that they all have admitted.
     """
 
     name: ClassVar[str]
     effects: ClassVar[bool] = False
-    timeout: ClassVar[float | None] = None
+    timeout: ClassVar[float | timedelta | None] = None
     retry: ClassVar[RetryPolicy | None] = None
+    limits: ClassVar[tuple[Limit, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

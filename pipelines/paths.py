@@ -10,7 +10,7 @@ from events import JsonValue
 from pipelines.errors import InvalidPathError
 
 _PATH: Final = re.compile(r"subject|source|type|data(\.[A-Za-z_][A-Za-z0-9_-]*){1,8}")
-_LONGEST_KEY: Final = 255
+LONGEST_KEY: Final = 255
 
 
 class Attributes(NamedTuple):
@@ -55,7 +55,7 @@ def _key(value: object) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str | int | float):
-        return str(value)[:_LONGEST_KEY]
+        return str(value)[:LONGEST_KEY]
     return None
 
 

@@ -8,17 +8,20 @@ from uuid import UUID
 from pydantic import BaseModel, PydanticUserError
 
 from events import Event, Failed, FailureKind, JsonValue, LimitKey, Retry, new_id
-from pipelines.arrivals import WaitState
+from pipelines.arrivals import AwaitedType, WaitState
+from pipelines.awaiting import awaited_by
 from pipelines.checks import check_name, check_queue, check_timeout, check_types, is_count
 from pipelines.context import TaskContext
 from pipelines.description import PipelineDescription, describe_steps
 from pipelines.errors import InvalidSchemaError, InvalidVersionError
 from pipelines.graph import NodeClass, build_steps
 from pipelines.journal import NodeRecord
-from pipelines.retry import RetryPolicy, check_retry, decide
+from pipelines.judging import Errors, Judge
+from pipelines.limits import Limit, check_limits
+from pipelines.retry import RetryPolicy, check_retry
 from pipelines.schema import SchemaT
 from pipelines.slo import Slo, check_slo
-from pipelines.steps import Step
+from pipelines.steps import Step, every
 from pipelines.surroundings import REAL, Surroundings
 
 
@@ -30,7 +33,10 @@ class Pipeline(Generic[SchemaT]):
     routes say it for the router; a node with neither ends the run. ``timeout`` is the seconds one try may take,
     ``lifetime`` those a run has in all, its tries and waits, from when it was made. ``queue`` is where its runs wait,
     ``retry`` what happens after an error in a node that has no policy of its own. ``slo`` is what is promised of its
-    runs, which the alerts hold it to; None promises nothing.
+    runs, which the alerts hold it to; None promises nothing. ``limits`` say how many runs may be under way at once.
+
+    ``steps`` are what it is made of, by name; in ``all_steps`` stand those within others, too. ``awaits`` are the types
+    of events that its nodes wait for.
 
     Raises:
         PipelineError: something is wrong; each mistake has a class of its own, and the message says how to mend it.
@@ -48,7 +54,11 @@ class Pipeline(Generic[SchemaT]):
     queue: str = "default"
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     slo: Slo | None = field(default_factory=Slo)
+    limits: tuple[Limit, ...] = ()
     steps: Mapping[str, Step] = field(init=False, repr=False)
+    all_steps: Mapping[str, Step] = field(init=False, repr=False)
+    awaits: tuple[AwaitedType, ...] = field(init=False, repr=False)
+    judge: Judge = field(init=False, repr=False)
     json_schema: Mapping[str, JsonValue] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -63,11 +73,16 @@ class Pipeline(Generic[SchemaT]):
             check_timeout(place, self.lifetime, name="lifetime")
         check_retry(place, self.retry)
         check_slo(place, self.slo, timeout=self.timeout)
-        steps = build_steps(self.name, start=self.start, edges=self.edges)
+        json_schema = _json_schema(place, self.schema)
+        check_limits(place, self.limits, schema=self.schema)
+        steps = build_steps(self.name, start=self.start, edges=self.edges, schema=self.schema)
         for attribute, value in (
-            ("json_schema", MappingProxyType(_json_schema(place, self.schema))),
+            ("json_schema", MappingProxyType(json_schema)),
             ("edges", MappingProxyType(dict(self.edges))),
             ("steps", MappingProxyType(steps)),
+            ("all_steps", MappingProxyType({step.name: step for step in every(steps.values())})),
+            ("awaits", awaited_by(steps.values())),
+            ("judge", Judge(steps.values(), self.retry)),
         ):
             object.__setattr__(self, attribute, value)
 
@@ -108,18 +123,14 @@ class Pipeline(Generic[SchemaT]):
         A node with a policy of its own is judged by its own errors alone, everything else by the rest of them. What
         would be tried again after the run's lifetime has failed, for want of time.
         """
-        decided = self._judge(error, context, node)
+        return self.decide_all(((node, error),), context)
+
+    def decide_all(self, errors: Errors, context: TaskContext[SchemaT], *, of: str = "") -> Retry | Failed:
+        """Say the same of errors, by node, of several nodes side by side within the node ``of``: ``Judge.of_all``."""
+        decided = self.judge.of_all(errors, context.errors_by_node, of=of, draw=context.surroundings.draw)
         if isinstance(decided, Retry) and context.surroundings.monotonic() + decided.delay >= context.expires:
             return Failed(kind=FailureKind.TIMEOUT, error=decided.error)
         return decided
-
-    def _judge(self, error: BaseException, context: TaskContext[SchemaT], node: str | None) -> Retry | Failed:
-        before, draw = context.errors_by_node, context.surroundings.draw
-        own = {name: step.node.retry for name, step in self.steps.items() if step.node.retry is not None}
-        if node in own:
-            return decide(error, own[node], before.get(node, 0), node=node, draw=draw)
-        shared = sum(count for name, count in before.items() if name not in own)
-        return decide(error, self.retry, shared, node=node, draw=draw)
 
     def describe(self) -> PipelineDescription:
         """Return what people and the API are told about it."""

@@ -4,6 +4,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from events import JsonValue
+from pipelines.arrivals import AwaitedType
 from pipelines.discovery import discover
 from pipelines.errors import DuplicatePipelineError
 from pipelines.event_types import TypeTable
@@ -21,6 +22,7 @@ class PipelineRegistry:
                 raise DuplicatePipelineError(f"two pipelines are named {pipeline.name!r}; rename one")
         self.pipelines = tuple(self._by_name.values())
         self._table: TypeTable[Pipeline[Any]] = TypeTable(self.pipelines)
+        self._awaited = _by_type(self.pipelines)
 
     @classmethod
     def load(cls, modules: Iterable[str] = (), *, builtin: bool = True) -> "PipelineRegistry":
@@ -45,12 +47,24 @@ class PipelineRegistry:
         """Return the pipelines that an event of this type goes to; none means that nobody takes it."""
         return self._table.find(event_type)
 
+    def awaited(self, event_type: str) -> tuple[AwaitedType, ...]:
+        """Return what nodes may wait for in events of this type."""
+        return self._awaited.get(event_type, ())
+
     def validate(self, event_type: str, data: JsonValue) -> tuple[FieldProblem, ...]:
-        """Return what is wrong with an event's ``data`` by the schemas of all pipelines it goes to."""
-        return problems_in(data, _schemas(self.route(event_type)))
+        """Return what is wrong with an event's ``data`` by the schemas of all pipelines it goes to or is awaited in."""
+        return problems_in(data, _schemas(self.route(event_type), self.awaited(event_type)))
 
 
-def _schemas(pipelines: tuple[Pipeline[Any], ...]) -> Iterable[type[BaseModel]]:
-    if len(pipelines) == 1:
+def _schemas(pipelines: tuple[Pipeline[Any], ...], awaited: tuple[AwaitedType, ...]) -> Iterable[type[BaseModel]]:
+    if len(pipelines) == 1 and not awaited:
         return (pipelines[0].schema,)
-    return dict.fromkeys(pipeline.schema for pipeline in pipelines)
+    return dict.fromkeys((*(pipeline.schema for pipeline in pipelines), *(one.schema for one in awaited)))
+
+
+def _by_type(pipelines: Iterable[Pipeline[Any]]) -> dict[str, tuple[AwaitedType, ...]]:
+    found: dict[str, list[AwaitedType]] = {}
+    for pipeline in pipelines:
+        for one in pipeline.awaits:
+            found.setdefault(one.type, []).append(one)
+    return {awaited: tuple(every) for awaited, every in found.items()}

@@ -83,7 +83,7 @@ class Result:
         name = names_of(self.pipeline, node)[0]
         for record in reversed(self.life.records):
             if record.node == name and record.item == 0 and record.status in _HAS_OUTPUT:
-                codec = self.pipeline.steps[name].codec
+                codec = self.pipeline.all_steps[name].codec
                 found: OutputT = codec.decode(codec.restore(record.output).text)
                 return found
         raise AssertionError(f"{name!r} gave nothing back\n{self}")

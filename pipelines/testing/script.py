@@ -57,7 +57,7 @@ class Script:
         for key, wanted in given.items():
             for name in names_of(pipeline, key):
                 turns = wanted.answers if isinstance(wanted, InTurn) else (wanted,)
-                step = pipeline.steps[name]
+                step = pipeline.all_steps[name]
                 self._answers[name] = tuple(_answer(name, step.codec, one) for one in turns)
                 if not isinstance(wanted, InTurn):
                     self._endless.add(name)
@@ -102,15 +102,15 @@ def names_of(pipeline: Pipeline[Any], key: NodeKey) -> tuple[str, ...]:
 
     """
     if isinstance(key, str):
-        found: tuple[str, ...] = (key,) if key in pipeline.steps else ()
+        found: tuple[str, ...] = (key,) if key in pipeline.all_steps else ()
         wanted = key
     else:
-        found = tuple(name for name, step in pipeline.steps.items() if step.node is key)
+        found = tuple(name for name, step in pipeline.all_steps.items() if step.node is key)
         wanted = getattr(key, "__qualname__", repr(key))
     if not found:
         name = key if isinstance(key, str) else getattr(key, "name", "")
-        near = difflib.get_close_matches(str(name), pipeline.steps, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(pipeline.steps)}"
+        near = difflib.get_close_matches(str(name), pipeline.all_steps, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(pipeline.all_steps)}"
         raise ScriptError(f"pipeline {pipeline.name!r} has no node {wanted}{hint}")
     return found
 

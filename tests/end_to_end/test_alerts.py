@@ -18,7 +18,7 @@ from tests.support.stage import Stage, shows, staged
 from tests.support.system import eventually
 from throughline.embedded import EmbeddedPostgres, EmbeddedRedis
 
-pytestmark = [pytest.mark.verify, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.verify, pytest.mark.timeout(480)]
 
 HEALTHY = 40
 """Scrapes of a healthy system: 20 s, which stand for 20 minutes."""

@@ -25,7 +25,7 @@ from tests.support.stage import Stage, shows, staged
 from tests.support.system import eventually
 from throughline.embedded import EmbeddedPostgres, EmbeddedRedis
 
-pytestmark = [pytest.mark.verify, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.verify, pytest.mark.timeout(480)]
 
 DAYS = 1 / 900
 """The scale for burns over days: six hours are 24 s."""

@@ -14,7 +14,7 @@ from tests.support.stage import Stage, staged
 from tests.support.system import eventually
 from throughline.embedded.processes import descendants
 
-pytestmark = [pytest.mark.verify, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.verify, pytest.mark.timeout(480)]
 
 LEASE = 6.0
 CHILDREN = 2

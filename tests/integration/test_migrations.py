@@ -135,6 +135,27 @@ def test_a_stop_signal_never_lands_inside_the_driver_and_ends_the_migration(empt
     assert execute(empty, "SELECT pid FROM pg_stat_activity WHERE application_name LIKE '%migrate%'") == []
 
 
+@pytest.mark.parametrize("began", [False, True])
+def test_a_stop_signal_while_the_migration_is_being_begun_ends_it(
+    empty: DatabaseSettings, monkeypatch: pytest.MonkeyPatch, began: bool
+) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if thread.name != "migrate":
+            start(thread)
+            return
+        if began:
+            start(thread)
+        raise Stopped
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(Stopped):
+        upgrade(empty)
+    assert execute(empty, "SELECT to_regclass('events') AS found")[0]["found"] is None
+    assert execute(empty, "SELECT pid FROM pg_stat_activity WHERE application_name LIKE '%migrate%'") == []
+
+
 def test_a_database_of_a_newer_release_is_left_alone(empty: DatabaseSettings) -> None:
     upgrade(empty)
     execute(empty, "UPDATE alembic_version SET version_num = 'from_the_future'")

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 
 from events import QueueReason
 from observability.metrics import Metrics
@@ -282,6 +283,22 @@ async def test_with_redis_away_nothing_is_lost_and_all_of_it_is_sent_soon_after_
             proxy.switch(Mode.PASS)
             await until(lambda: set(world.sent()) == {*run_ids, later}, within=8.0)
         assert Counter(world.sent()).total() <= 530
+
+
+async def test_what_waits_for_a_redis_that_was_never_there_is_counted_as_not_sent(
+    database_url: str, redis_url: str
+) -> None:
+    """Nothing is taken for it, so nothing fails by itself."""
+    async with tcp_proxy(redis_url) as proxy, World(database_url=database_url, redis_url=redis_url) as world:
+        proxy.switch(Mode.REFUSE)
+        registry = CollectorRegistry()
+        errors = ("throughline_publish_errors_total", {"queue": "default"})
+        async with world.relay(redis={"url": SecretStr(proxy.url)}, metrics=Metrics(registry)):
+            await until(lambda: registry.get_sample_value("throughline_redis_up") == 0)
+            assert not registry.get_sample_value(*errors)
+            await world.store()
+            await until(lambda: registry.get_sample_value(*errors))
+        assert world.sent() == []
 
 
 async def test_a_wedged_redis_holds_up_publishing_alone(database_url: str, redis_url: str) -> None:

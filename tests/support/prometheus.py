@@ -75,11 +75,11 @@ class Prometheus:
         rules = [rule for group in self._get("rules")["groups"] for rule in group["rules"]]
         return [f"{rule['name']}: {rule['lastError']}" for rule in rules if rule.get("lastError")]
 
-    def awaits(self, alert: str, *, timeout: float = 40.0, **labels: str) -> dict[str, Any]:
+    def awaits(self, alert: str, *, timeout: float = 90.0, **labels: str) -> dict[str, Any]:
         """Wait until an alert fires; return it."""
         return eventually(lambda: self.firing(alert, **labels), timeout=timeout, what=f"{alert} fires")[0]
 
-    def resolves(self, alert: str, *, timeout: float = 60.0, **labels: str) -> None:
+    def resolves(self, alert: str, *, timeout: float = 90.0, **labels: str) -> None:
         """Wait until an alert fires no more."""
         eventually(lambda: not self.firing(alert, **labels), timeout=timeout, what=f"{alert} resolves")
 

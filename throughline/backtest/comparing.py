@@ -42,7 +42,7 @@ class Compared:
 def compare(past: PastRun, life: Life, pipeline: Pipeline[Any], *, not_run: str | None) -> Compared:
     """Compare a stored run with what the code made of its event."""
     stored, made = _last(past.run.nodes), _last(life.records)
-    called = {name for name in stored.keys() & made.keys() if not pipeline.steps[name].node.effects}
+    called = {name for name in stored.keys() & made.keys() if not pipeline.all_steps[name].node.effects}
     production = Side(
         outcome=_stored_outcome(past),
         path=_path(stored, pipeline),
@@ -84,7 +84,7 @@ def _last(results: Iterable[Any]) -> dict[str, Any]:
 
 def _path(ran: dict[str, Any], pipeline: Pipeline[Any]) -> tuple[str, ...]:
     """Return the nodes that ran in the order of the graph: which of two side by side began first says nothing."""
-    order = {name: place for place, name in enumerate(pipeline.steps)}
+    order = {name: place for place, name in enumerate(pipeline.all_steps)}
     return tuple(sorted(ran, key=lambda name: (order.get(name, len(order)), name)))
 
 

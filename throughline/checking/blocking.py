@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from pipelines import Pipeline
 from pipelines.steps import Step
-from throughline.trial.answers import every_step
 
 _BLOCKING: Final = {
     "time": frozenset({"sleep"}),
@@ -19,7 +18,7 @@ _BLOCKING: Final = {
 def blocking_calls(pipelines: Iterable[Pipeline[Any]]) -> Iterator[tuple[tuple[Pipeline[Any], ...], str]]:
     """Yield nodes that are ``async def`` and call what blocks the event loop, and with it all other runs."""
     for pipeline in pipelines:
-        for step in every_step(pipeline):
+        for step in pipeline.all_steps.values():
             for called in dict.fromkeys(_blocking_in(step)):
                 said = (
                     f"pipeline {pipeline.name!r}, node {step.name!r}: it is async def and calls {called}, which blocks "
@@ -29,7 +28,7 @@ def blocking_calls(pipelines: Iterable[Pipeline[Any]]) -> Iterator[tuple[tuple[P
 
 
 def _blocking_in(step: Step) -> Iterator[str]:
-    function = getattr(step.node, getattr(step, "method", "run"), None)
+    function = getattr(step.node, step.method, None)
     if not inspect.iscoroutinefunction(function):
         return
     module = ""

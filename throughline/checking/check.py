@@ -9,6 +9,7 @@ from throughline.checking.blocking import blocking_calls
 from throughline.checking.contradictions import contradictions
 from throughline.checking.finding import Finding, Level
 from throughline.checking.loading import Loaded, load
+from throughline.checking.patience import endless_waits
 from throughline.importing import look_here
 from throughline.unserved import unserved_queues
 
@@ -64,7 +65,7 @@ def _together(loaded: Loaded, worker: WorkerSettings) -> Iterator[Finding]:
         of = [pipeline for pipeline in every if pipeline.name in unserved.pipelines]
         mend = f"{unserved}, as set here; set {unserved.mend}, unless other workers take it"
         yield Finding.of(mend, module=_modules(of, modules), level=Level.WARNING)
-    for pipelines, said in (*contradictions(every), *blocking_calls(every)):
+    for pipelines, said in dict.fromkeys((*contradictions(every), *endless_waits(every), *blocking_calls(every))):
         yield Finding.of(said, module=_modules(pipelines, modules), level=Level.WARNING)
 
 

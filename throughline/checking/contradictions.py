@@ -1,33 +1,58 @@
 """What two pipelines say differently of the same thing: a limit, or the data of an event that both take."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, TypeAlias
 
 from pipelines import Pipeline
 from pipelines.event_types import TypeTable
 from pipelines.limits import Limit
-from throughline.trial.answers import every_step
 
 _DEEPEST = 20
 
 Said: TypeAlias = tuple[tuple[Pipeline[Any], ...], str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taker:
+    """What takes events: a pipeline, or a node of it that waits for some."""
+
+    pipeline: Pipeline[Any]
+    name: str
+    types: tuple[str, ...]
+    schema: Mapping[str, Any]
+    waits: bool = False
+
+
 def contradictions(pipelines: Iterable[Pipeline[Any]]) -> Iterator[Said]:
     """Yield what is contradictory, with the pipelines that it is about."""
     every = tuple(pipelines)
     yield from _limits(every)
-    for one, other in combinations(every, 2):
-        shared = _shared_type(one, other)
-        if shared is None or one.name == other.name:
+    for one, other in combinations([taker for pipeline in every for taker in _takers(pipeline)], 2):
+        are_versions = one.pipeline.name == other.pipeline.name and not (one.waits or other.waits)
+        shared = None if are_versions else _shared_type(one, other)
+        if shared is None:
             continue
-        for path, first, second in _differing(_Schema(one.json_schema), _Schema(other.json_schema), "data"):
+        for path, first, second in _differing(_Schema(one.schema), _Schema(other.schema), "data"):
             said = (
-                f"pipeline {one.name!r} and pipeline {other.name!r} both take {shared}, but of {path} one wants "
-                f"{first}, the other {second}: no event fits both; change a schema or the types"
+                f"{one.name} and {other.name} both take {shared}, but of {path} one wants {first}, the other {second}: "
+                "no event fits both; change a schema or the types"
             )
-            yield (one, other), said
+            yield tuple(dict.fromkeys((one.pipeline, other.pipeline))), said
+
+
+def _takers(pipeline: Pipeline[Any]) -> Iterator[_Taker]:
+    name = f"pipeline {pipeline.name!r}"
+    yield _Taker(pipeline=pipeline, name=name, types=pipeline.types, schema=pipeline.json_schema)
+    for awaited in pipeline.awaits:
+        yield _Taker(
+            pipeline=pipeline,
+            name=f"{name}, node {awaited.node!r}",
+            types=(awaited.type,),
+            schema=awaited.schema.model_json_schema(),
+            waits=True,
+        )
 
 
 def _limits(pipelines: tuple[Pipeline[Any], ...]) -> Iterator[Said]:
@@ -44,15 +69,15 @@ def _limits(pipelines: tuple[Pipeline[Any], ...]) -> Iterator[Said]:
 
 
 def _limits_of(pipeline: Pipeline[Any]) -> Iterator[Limit]:
-    yield from getattr(pipeline, "limits", ())
-    for step in every_step(pipeline):
-        yield from getattr(step.node, "limits", ())
+    yield from pipeline.limits
+    for step in pipeline.all_steps.values():
+        yield from step.limits
 
 
-def _shared_type(one: Pipeline[Any], other: Pipeline[Any]) -> str | None:
+def _shared_type(one: _Taker, other: _Taker) -> str | None:
     """Return a type or prefix that both take."""
     for taker, patterns in ((one, other.types), (other, one.types)):
-        table: TypeTable[Pipeline[Any]] = TypeTable([taker])
+        table: TypeTable[_Taker] = TypeTable([taker])
         for pattern in patterns:
             example = f"{pattern[:-1]}any" if pattern.endswith(".*") else pattern
             if table.find(example):

@@ -65,7 +65,7 @@ def _pipeline(past: PastRun, registry: PipelineRegistry) -> Pipeline[Any]:
             f"run {run.run_id} is of pipeline {run.pipeline!r}, which is not in the code here "
             "(THROUGHLINE_PIPELINES_MODULES)"
         )
-    gone = [node.node for node in run.nodes if node.node not in pipeline.steps]
+    gone = [node.node for node in run.nodes if node.node not in pipeline.all_steps]
     if gone:
         raise NotExportable(
             f"run {run.run_id} went through node {gone[0]!r}, which version {pipeline.version} of pipeline "

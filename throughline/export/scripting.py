@@ -27,7 +27,7 @@ def scripted(past: PastRun, pipeline: Pipeline[Any], hiding: Hiding) -> Iterator
     """Yield the nodes that are not called in the test: those with effects, and those that failed."""
     outputs = {node.node: node.output for node in past.run.nodes if node.item == 0 and node.status in HAS_OUTPUT}
     errors = _errors(past)
-    for name, step in pipeline.steps.items():
+    for name, step in pipeline.all_steps.items():
         if not (step.node.effects or name in errors) or not (name in outputs or name in errors):
             continue
         answers = [_failure(error, retried=retried) for error, retried in errors.get(name, ())]

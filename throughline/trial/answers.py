@@ -1,9 +1,10 @@
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from events import ConfigurationError, JsonValue, Permanent
-from pipelines import Pipeline, TaskContext
+from events import ConfigurationError, JsonValue, NodeStatus, Permanent
+from pipelines import NodeRecord, Pipeline, TaskContext
 from pipelines.errors import InvalidOutputError
 from pipelines.output import OutputCodec
 from pipelines.steps import Step
@@ -16,7 +17,8 @@ MADE_UP = "it has effects and was not called; its output is made up"
 class Answers:
     """What is answered in the place of nodes: what was given for them, and for nodes with effects something made up.
 
-    ``used`` says why, for each that was answered for.
+    ``used`` says why, for each that was answered for. ``taken_over`` is what was given for nodes that no single call
+    makes, such as a wait or a sub-pipeline: as if an earlier try had done them.
 
     Raises:
         ConfigurationError: an output was given for no node of the pipeline, or isn't one of its type.
@@ -29,7 +31,8 @@ class Answers:
         self._effects = effects
         self._given = dict(given or {})
         self.used: dict[str, str] = {}
-        steps = {step.name: step for step in every_step(pipeline)}
+        self.taken_over: dict[tuple[str, int], NodeRecord] = {}
+        steps = pipeline.all_steps
         for name, value in self._given.items():
             if name not in steps:
                 near = difflib.get_close_matches(name, steps, n=1) or list(steps)
@@ -38,6 +41,13 @@ class Answers:
                 steps[name].codec.restore(value)
             except InvalidOutputError as error:
                 raise ConfigurationError(f"the output given for {name!r} is none of its: {error}") from None
+            if not steps[name].called:
+                self._take_over(name, value)
+
+    def _take_over(self, name: str, value: JsonValue) -> None:
+        record = NodeRecord(node=name, status=NodeStatus.SUCCEEDED, output=value, started_at=datetime.now(UTC))
+        self.taken_over[name, 0] = record
+        self.used[name] = GIVEN
 
     def stand_in(self, step: Step, context: TaskContext[Any]) -> Callable[[TaskContext[Any]], object] | None:
         """Return what to call in a node's place; None for its own code. See ``pipelines.surroundings``."""
@@ -47,7 +57,7 @@ class Answers:
         if self._effects or not step.node.effects:
             return None
         self.used[step.name] = MADE_UP
-        codec = (getattr(step, "item_codec", None) if context.item else None) or step.codec
+        codec = (step.item_codec if context.item else None) or step.codec
         try:
             return _answering(codec, made_up(codec))
         except (InvalidOutputError, LookupError, TypeError):
@@ -67,14 +77,3 @@ def _refusing(name: str) -> Callable[[TaskContext[Any]], object]:
         )
 
     return refuse
-
-
-def every_step(pipeline: Pipeline[Any]) -> Iterator[Step]:
-    """Yield all steps of a pipeline, those within others too."""
-    return _every(pipeline.steps.values())
-
-
-def _every(steps: Iterable[Step]) -> Iterator[Step]:
-    for step in steps:
-        yield step
-        yield from _every(getattr(step, "below", ()))

@@ -13,7 +13,6 @@ from events import (
     Event,
     Failed,
     LimitKey,
-    NodeStatus,
     Outcome,
     QueueReason,
     Retry,
@@ -37,7 +36,6 @@ ENDS: Final[Mapping[type[Any], AttemptOutcome]] = {
     Retry: AttemptOutcome.RETRIED,
     Suspended: AttemptOutcome.SUSPENDED,
 }
-_DONE: Final = frozenset({NodeStatus.SUCCEEDED, NodeStatus.STOPPED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +51,8 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """What became of the event. ``stood_in`` are the nodes that were answered for, by their names.
+    """What became of the event. ``stood_in`` says of the nodes that were answered for why, by their names,
+    and ``taken_over`` holds what stands for those of them that no single call makes.
 
     ``waits_for`` is what the run waits for at its end, where nobody gave it the event.
     """
@@ -63,6 +62,7 @@ class Tried:
     run_id: UUID
     attempts: tuple[Attempt, ...]
     stood_in: Mapping[str, str]
+    taken_over: tuple[NodeRecord, ...]
     waits_for: AwaitedEvent | None
 
     @property
@@ -112,7 +112,7 @@ class _Trial:
         self._errors: Counter[str | None] = Counter()
         self._waits: dict[str, WaitState] = {}
         self._permits: set[LimitKey] = set()
-        self._done: dict[tuple[str, int], NodeRecord] = {}
+        self._done = dict(answers.taken_over)
         self._waits_for: AwaitedEvent | None = None
 
     async def attempt(self, number: int) -> bool:
@@ -130,7 +130,7 @@ class _Trial:
             surroundings=Surroundings(stand_in=self._stand_in),
         )
         outcome = await execute(self._pipeline, context, journal)
-        self._done |= {(one.node, one.item): one for one in journal.records if one.status in _DONE}
+        self._done |= {(one.node, one.item): one for one in journal.records}
         records = tuple(journal.records)
         ended = datetime.now(UTC)
         self._attempts.append(Attempt(number=number, began=began, ended=ended, outcome=outcome, records=records))
@@ -162,6 +162,7 @@ class _Trial:
             run_id=self._run_id,
             attempts=tuple(self._attempts),
             stood_in=self._answers.used,
+            taken_over=tuple(self._answers.taken_over.values()),
             waits_for=self._waits_for,
         )
 

@@ -40,7 +40,10 @@ def story_of(tried: Tried) -> dict[str, Any]:
         "replayed_by": None,
         "trace_id": None,
         "attempts": [_attempt(attempt) for attempt in tried.attempts],
-        "nodes": [_node(record, attempt) for attempt in tried.attempts for record in attempt.records],
+        "nodes": [
+            *(_node(record, 0) for record in tried.taken_over),
+            *(_node(record, attempt.number) for attempt in tried.attempts for record in attempt.records),
+        ],
         "stood_in": dict(tried.stood_in),
         "waits_for": asdict(tried.waits_for) if tried.waits_for else None,
     }
@@ -64,12 +67,12 @@ def _error(outcome: object) -> dict[str, Any] | None:
     return asdict(error) if error else None
 
 
-def _node(record: NodeRecord, attempt: Attempt) -> dict[str, Any]:
+def _node(record: NodeRecord, attempt: int) -> dict[str, Any]:
     started: datetime = record.started_at
     return {
         "node": record.node,
         "item": record.item,
-        "attempt": attempt.number,
+        "attempt": attempt,
         "status": record.status.value,
         "output": record.output,
         "error": asdict(record.error) if record.error else None,

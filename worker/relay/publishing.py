@@ -109,9 +109,18 @@ class Publishing:
                     return False
                 await self._make_good()
         except (RedisError, OSError) as error:
+            await self._count_unsent()
             raise RedisDown(f"{type(error).__name__}: {error}") from error
         self._marker_seen = time.monotonic()
         return True
+
+    async def _count_unsent(self) -> None:
+        """Count a message for each queue that has some to send: Redis takes none, and is not given them to refuse."""
+        async with self._database.reading() as connection:
+            for queue in await due.queues_with_work(connection):
+                seconds = await due.seconds_to_next(connection, [queue])
+                if seconds is not None and seconds <= 0:
+                    self._metrics.publish_errors.labels(queue=queue).inc()
 
     async def _make_good(self) -> None:
         async with self._database.transaction() as connection:

@@ -146,6 +146,35 @@ class Closed(EventSchema):
     assert "of data.action one wants 'opened', the other 'closed' or 'gone': no event fits both" in said
 
 
+def test_an_awaited_event_that_no_data_fits_and_a_wait_longer_than_the_run_are_told(project: Path) -> None:
+    waits = """
+class B(EventSchema):
+    number: str
+
+class Wait(WaitForEvent[B]):
+    type = "a.b"
+    match = "data.number"
+    timeout = 600.0
+
+    def key(self, ctx: TaskContext[A]) -> str:
+        return str(ctx.data.number)
+"""
+    text = HEAD + waits + pipeline("patient", start="Wait", lifetime="60.0")
+    (project / "waits_one.py").write_text(text.replace("import EventSchema", "import EventSchema, WaitForEvent"))
+    first, second = messages(check("waits_one"), Level.WARNING)
+    assert "pipeline 'patient' and pipeline 'patient', node 'wait' both take a.b, but of data.number" in first
+    assert "pipeline 'patient', node 'wait': it waits up to 600 s, but the pipeline's lifetime is 60 s" in second
+
+
+def test_a_limit_with_other_numbers_in_another_pipeline_is_told_once(project: Path) -> None:
+    limit = "(Limit(name='bank', concurrency={}),)"
+    many = [pipeline(f"p{number}", limits=limit.format(number)) for number in (1, 2, 1)]
+    (project / "limited.py").write_text(HEAD + many[0] + many[1].replace("p2", "q") + many[2].replace("p1", "r"))
+    (said,) = messages(check("limited"), Level.WARNING)
+    assert "pipeline 'q' gives limit 'bank' other numbers" in said
+    assert "than pipeline 'p1'" in said
+
+
 def test_a_node_that_blocks_the_loop_is_told_and_one_in_a_thread_is_not(project: Path) -> None:
     nodes = """
 class Blocks(Node[int]):
