@@ -181,7 +181,7 @@ class Event(_Answer):
 class PipelineNode(_Answer):
     """A node of a pipeline; ``next`` are the nodes that may follow, ``timeout`` is in seconds.
 
-    Without ``timeout`` or ``max_attempts`` of its own it goes by the pipeline's.
+    Without ``timeout`` or ``max_attempts`` of its own it goes by the pipeline's. ``nodes`` are what it is made of.
     """
 
     name: str
@@ -191,6 +191,7 @@ class PipelineNode(_Answer):
     max_attempts: int | None
     next: list[str]
     summary: str
+    nodes: "list[PipelineNode]"
 
 
 class PipelineInfo(_Answer):

@@ -18,7 +18,7 @@ _EVENT: Final = ":event"
 _END: Final = ":end"
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
-_KINDS: Final[Mapping[NodeKind, Kind]] = {
+KINDS: Final[Mapping[NodeKind, Kind]] = {
     NodeKind.NODE: Kind.NODE,
     NodeKind.ROUTER: Kind.ROUTER,
     NodeKind.CONCURRENT: Kind.CONCURRENT,
@@ -54,7 +54,7 @@ def _figure(step: Step) -> Figure:
         inner = _graph(step.inner.values())
     return Figure(
         key=step.name,
-        kind=_KINDS[step.kind],
+        kind=KINDS[step.kind],
         title=node.name,
         note=_NOTES.get(step.kind, _limits)(step),
         summary=inspect.cleandoc(vars(node).get("__doc__") or "").partition("\n")[0],

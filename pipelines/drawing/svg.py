@@ -41,6 +41,7 @@ text { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans 
 .succeeded > .shape, .succeeded > .frame, .stopped > .shape { stroke: var(--good); stroke-width: 2.5px; }
 .failed > .shape, .failed > .frame { stroke: var(--bad); stroke-width: 2.5px; }
 .skipped { opacity: 0.4; }
+.skipped .skipped { opacity: 1; }
 """
 
 

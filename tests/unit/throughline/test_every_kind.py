@@ -6,6 +6,8 @@ from xml.etree import ElementTree as ET
 
 from events import Event, JsonValue, Succeeded, Suspended, new_id
 from pipelines.drawing import mermaid, picture_of, svg
+from pipelines.drawing.reading import KINDS
+from pipelines.kinds import Kind as NodeKind
 from tests.support.every_kind import every_kind
 from throughline.timeline import run_lines
 from throughline.trial import Answers, story_of, try_out
@@ -16,6 +18,11 @@ SVG = "{http://www.w3.org/2000/svg}"
 def event(type_: str, **data: object) -> Event:
     now = datetime.now(UTC)
     return Event(event_id=new_id(), ce_id="1", type=type_, data={"order_id": "A-7", **data}, received_at=now)  # type: ignore[dict-item]
+
+
+def test_no_kind_of_node_is_without_a_figure() -> None:
+    assert {step.kind for step in every_kind.all_steps.values()} == set(NodeKind)
+    assert set(KINDS) == set(NodeKind)
 
 
 def test_every_kind_as_mermaid() -> None:
