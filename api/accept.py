@@ -1,7 +1,7 @@
 """From a request's body to the row that stands for it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -17,9 +17,10 @@ from observability.logs import get_logger, tell_all
 from observability.metrics import EventOutcome, Metrics, event_type_label
 from observability.tracing import AcceptSpan, accept_span, accept_spans, traceparent_of
 from pipelines import PipelineRegistry
+from pipelines.paths import Attributes, value_at
 from storage.batching import Overloaded
 from storage.ids import new_id
-from storage.records import NewEvent, NewRun, StoredEvent
+from storage.records import NewEvent, NewKey, NewRun, StoredEvent
 
 _RETRY_AFTER = {"Retry-After": "1"}
 _MOST_ERRORS = 20
@@ -131,6 +132,7 @@ class Acceptor:
                 invalid([(".".join(map(str, item.path)), item.message) for item in problems[:_MOST_ERRORS]]),
                 span,
             )
+        awaited = self._registry.awaited(incoming.type)
         return NewEvent(
             tenant=tenant,
             event_id=event_id,
@@ -148,6 +150,8 @@ class Acceptor:
                     for pipeline in self._registry.route(incoming.type)
                 ]
             ),
+            awaited=bool(awaited),
+            keys=_keys({one.path for one in awaited}, incoming) if awaited else (),
         )
 
     def _settle(
@@ -186,7 +190,7 @@ class Acceptor:
             return self._rejected(new.type, _conflict(stored), span)
         outcome = EventOutcome.DUPLICATE
         if stored.created:
-            outcome = EventOutcome.ACCEPTED if new.runs else EventOutcome.UNROUTED
+            outcome = _taken_in(new)
         span.set_attribute(attributes.OUTCOME, outcome)
         event_id = str(stored.event_id)
         line: dict[str, object] = {"event_id": event_id, "runs": len(stored.runs)}
@@ -210,6 +214,24 @@ class Acceptor:
 
     def _count(self, event_type: str, outcome: EventOutcome, events: int = 1) -> None:
         self._metrics.events.labels(type=event_type_label(event_type, self._known), outcome=outcome).inc(events)
+
+
+def _keys(paths: Iterable[str], incoming: IncomingEvent) -> tuple[NewKey, ...]:
+    """Return what waits can find the event by; a path that leads to no value gives none."""
+    attributes = Attributes(
+        type=incoming.type,
+        source=incoming.source or DEFAULT_SOURCE,
+        subject=incoming.subject,
+        data=incoming.data,
+    )
+    found = ((path, value_at(path, attributes)) for path in sorted(paths))
+    return tuple(NewKey(path, key) for path, key in found if key is not None)
+
+
+def _taken_in(new: NewEvent) -> EventOutcome:
+    if new.runs:
+        return EventOutcome.ACCEPTED
+    return EventOutcome.AWAITED if new.awaited else EventOutcome.UNROUTED
 
 
 def invalid(errors: list[tuple[str, str]]) -> Problem:

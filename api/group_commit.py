@@ -191,7 +191,7 @@ class GroupCommit:
             self._pace.end(began, loop.time(), stored=stored)
         self._metrics.ingest_flush_events.labels().observe(len(rows))
         self._metrics.ingest_flush_duration.labels().observe(loop.time() - began)
-        if any(isinstance(result, StoredEvent) and result.created and result.runs for result in results):
+        if any(isinstance(result, StoredEvent) and result.created and _wakes(result) for result in results):
             self._on_created()
         if _hears_debug():
             took = round(loop.time() - began, 6)
@@ -228,6 +228,11 @@ class GroupCommit:
                 found = dict(zip(live, stored, strict=True))
                 return [own_result(row, found.get(row)) for row in rows]
         return [NotStored() for _ in rows]
+
+
+def _wakes(stored: StoredEvent) -> bool:
+    """Say whether the relays have to do with an event: publish its runs, or look who waits for it."""
+    return bool(stored.runs) or stored.awaited
 
 
 def _size(event: NewEvent) -> int:

@@ -13,7 +13,15 @@ from api.problems import Problem, problem_content
 from api.run_schemas import RunDetail
 from observability.tracing import trace_id_of
 from settings import ApiSettings
-from storage.records import AttemptRecord, EventRecord, EventSummary, NodeResult, RunRecord, status_of
+from storage.records import (
+    AttemptRecord,
+    EventRecord,
+    EventSummary,
+    NodeResult,
+    RunRecord,
+    WaitRecord,
+    status_of,
+)
 from storage.runs import RunStory
 
 _TRACE_ID = slice(3, 35)
@@ -56,7 +64,7 @@ class Presenter:
         link = _json(self._trace_url.replace("{trace_id}", trace_id)) if self._trace_url and trace_id else "null"
         return (
             f'{{"event_id":"{event_id}","id":{_json(ce_id)},"source":{_quoted(source)},"type":{_quoted(type_)},'
-            f'"status":"{status_of(stored.runs)}","trace_id":{trace},"runs":[{",".join(runs)}],'
+            f'"status":"{status_of(stored.runs, awaited=stored.awaited)}","trace_id":{trace},"runs":[{",".join(runs)}],'
             f'"links":{{"self":"/events/{event_id}","trace":{link}}}}}'
         )
 
@@ -96,6 +104,10 @@ class Presenter:
             trace_id=trace_id,
             traceparent=event.traceparent,
             runs=[self._run(run, event_id=event.event_id, trace=trace_id) for run in record.runs],
+            ended_waits=[
+                schemas.EndedWait(run_id=wait.run_id, node=wait.node, ended_at=wait.ended_at)
+                for wait in record.ended_waits
+            ],
             links=schemas.EventLinks(**self._links(event.event_id, trace_id)),
         )
 
@@ -135,6 +147,7 @@ class Presenter:
             trace_id=trace_id,
             attempts=[self._attempt(attempt) for attempt in run.attempts],
             nodes=[_node(node) for node in run.nodes],
+            waits=[_wait(wait) for wait in run.waits],
             links=schemas.RunLinks(
                 self=f"/runs/{run.run_id}", event=f"/events/{event_id}", trace=self._trace_link(trace_id)
             ),
@@ -180,4 +193,17 @@ def _node(record: NodeResult) -> schemas.NodeResult:
         started_at=record.started_at,
         duration=record.duration_seconds,
         span_id=record.span_id,
+    )
+
+
+def _wait(record: WaitRecord) -> schemas.Wait:
+    return schemas.Wait(
+        node=record.node,
+        type=record.type,
+        path=record.path,
+        key=record.key,
+        began_at=record.began_at,
+        until=record.until,
+        ended_at=record.ended_at,
+        event_id=record.event_id,
     )

@@ -114,6 +114,30 @@ class NodeResult(_Answer):
     span_id: str | None
 
 
+class Wait(_Answer):
+    """A wait of a run: for an event of ``type`` whose value at ``path`` is ``key``, or without these for its time.
+
+    ``ended_at`` is None while it lasts; then ``event_id`` is the event that came, None where the time was over.
+    """
+
+    node: str
+    type: str | None
+    path: str | None
+    key: str | None
+    began_at: datetime
+    until: datetime
+    ended_at: datetime | None
+    event_id: UUID | None
+
+
+class EndedWait(_Answer):
+    """A wait of another event's run that this event has ended."""
+
+    run_id: UUID
+    node: str
+    ended_at: datetime
+
+
 class Failure(_Answer):
     """Why a run failed for good."""
 
@@ -131,6 +155,8 @@ class RunLinks(_Answer):
 
 class Run(_Answer):
     """One pipeline's work on an event. ``reason`` and ``available_at`` tell why and until when it is queued.
+
+    ``waits`` are those that its nodes began; the one that has not ended is what a queued run is put off for.
 
     A replay has a trace of its own; its nodes of attempt 0 were taken over from the run ``replay_of``.
     """
@@ -157,11 +183,12 @@ class Run(_Answer):
     trace_id: str | None
     attempts: list[Attempt]
     nodes: list[NodeResult]
+    waits: list[Wait]
     links: RunLinks
 
 
 class Event(_Answer):
-    """An event and all that became of it."""
+    """An event and all that became of it. ``ended_waits`` are the waits of runs that it ended, the first hundred."""
 
     event_id: UUID
     id: str
@@ -175,6 +202,7 @@ class Event(_Answer):
     trace_id: str | None
     traceparent: str | None
     runs: list[Run]
+    ended_waits: list[EndedWait]
     links: EventLinks
 
 

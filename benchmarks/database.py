@@ -9,7 +9,7 @@ import psycopg
 from throughline.errors import StackError
 
 _DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
-_EVERYTHING = "TRUNCATE events, runs, attempts, node_results, run_deltas"
+_EVERYTHING = "TRUNCATE events, runs, attempts, node_results, waits, event_keys, run_deltas"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,6 +80,7 @@ class EventStatus(StrEnum):
     """The state of an event, told by its runs."""
 
     UNROUTED = "unrouted"
+    AWAITED = "awaited"
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -87,15 +88,15 @@ class EventStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-def event_status(runs: Iterable[RunStatus]) -> EventStatus:
-    """Tell the state of an event from its runs' states.
+def event_status(runs: Iterable[RunStatus], *, awaited: bool = False) -> EventStatus:
+    """Tell the state of an event from its runs' states; ``awaited``: no pipeline takes its type, but runs wait for it.
 
-    ``unrouted`` without a run; ``queued`` while none has begun; ``running`` until all have ended; then the worst of
-    ``failed``, ``cancelled``, ``succeeded``.
+    ``unrouted`` or ``awaited`` without a run; ``queued`` while none has begun; ``running`` until all have ended; then
+    the worst of ``failed``, ``cancelled``, ``succeeded``.
     """
     present = set(runs)
     if not present:
-        return EventStatus.UNROUTED
+        return EventStatus.AWAITED if awaited else EventStatus.UNROUTED
     if present == {RunStatus.QUEUED}:
         return EventStatus.QUEUED
     if present & {RunStatus.QUEUED, RunStatus.RUNNING}:

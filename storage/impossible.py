@@ -13,7 +13,70 @@ class Check:
     sql: str
 
 
+WAIT_CHECKS: Final = (
+    Check(
+        name="waiting_for_nothing",
+        meaning="runs that wait or sleep though none of their waits lasts",
+        sql="""
+            SELECT r.run_id::text AS id FROM runs r
+            WHERE r.status = 'queued' AND r.reason IN ('waiting', 'sleeping') AND r.available_at > now()
+              AND NOT EXISTS (
+                  SELECT FROM waits w WHERE w.tenant = r.tenant AND w.run_id = r.run_id AND w.ended_at IS NULL
+              )
+        """,
+    ),
+    Check(
+        name="waiting_too_long",
+        meaning="runs that are put off for longer than their wait lasts",
+        sql="""
+            SELECT r.run_id::text AS id FROM runs r
+            JOIN (
+                SELECT tenant, run_id, max(until) AS until FROM waits GROUP BY tenant, run_id
+            ) w USING (tenant, run_id)
+            WHERE r.status = 'queued' AND r.reason IN ('waiting', 'sleeping')
+              AND r.available_at > w.until + make_interval(secs => :grace)
+        """,
+    ),
+    Check(
+        name="wait_passed_over",
+        meaning="runs that wait for an event that has come",
+        sql="""
+            SELECT DISTINCT w.run_id || '/' || w.node AS id FROM waits w
+            JOIN runs r USING (tenant, run_id)
+            JOIN events o ON o.tenant = r.tenant AND o.event_id = r.event_id
+            JOIN event_keys k ON k.tenant = w.tenant AND k.type = w.type AND k.path = w.path AND k.key = w.key
+            WHERE w.ended_at IS NULL AND r.status = 'queued' AND r.reason = 'waiting'
+              AND (k.received_at, k.event_id) > (o.received_at, o.event_id) AND k.received_at <= w.until
+              AND greatest(k.received_at, w.began_at) < now() - make_interval(secs => :grace)
+              AND NOT EXISTS (
+                  SELECT FROM waits u
+                  WHERE u.tenant = w.tenant AND u.run_id = w.run_id AND u.matched_event_id = k.event_id
+              )
+        """,
+    ),
+    Check(
+        name="never_looked_at",
+        meaning="waits and awaited events that no relay has looked at",
+        sql="""
+            SELECT run_id || '/' || node AS id FROM waits
+            WHERE type IS NOT NULL AND NOT probed AND began_at < now() - make_interval(secs => :grace)
+            UNION ALL
+            SELECT event_id || '/' || path FROM event_keys
+            WHERE NOT probed AND received_at < now() - make_interval(secs => :grace)
+        """,
+    ),
+    Check(
+        name="unknown_waits",
+        meaning="waits of runs that there are not, or that never began, and those that ended before",
+        sql="""
+            SELECT w.run_id || '/' || w.node AS id FROM waits w LEFT JOIN runs r USING (tenant, run_id)
+            WHERE r.run_id IS NULL OR (r.attempt = 0 AND r.replay_of IS NULL) OR w.ended_at < w.began_at
+        """,
+    ),
+)
+
 CHECKS: Final = (
+    *WAIT_CHECKS,
     Check(
         name="running_without_lease",
         meaning="runs that are running though their worker's lease is gone",
@@ -137,10 +200,10 @@ CHECKS: Final = (
     ),
     Check(
         name="never_due",
-        meaning="queued runs that are due, or seen by relays, only in over a year",
+        meaning="queued runs that are due, or seen by relays, only in well over a year",
         sql="""
             SELECT run_id::text AS id FROM runs
-            WHERE status = 'queued' AND greatest(available_at, publish_at) > now() + interval '1 year'
+            WHERE status = 'queued' AND greatest(available_at, publish_at) > now() + interval '367 days'
         """,
     ),
     Check(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -46,14 +47,25 @@ _INSERT: Final = """
     FROM stored
 """
 
+_INSERT_KEYS: Final = """
+    INSERT INTO event_keys (tenant, event_id, type, path, key)
+    SELECT tenant, event_id, type, path, key
+    FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[]) AS k(tenant, event_id, type, path, key)
+    ORDER BY event_id, path
+"""
+
 _EXISTING: Final = """
-    SELECT e.tenant, e.source, e.ce_id, e.event_id, e.content_hash, e.received_at, e.traceparent,
+    SELECT e.tenant, e.source, e.ce_id, e.event_id, e.content_hash, e.received_at, e.traceparent, e.routes,
            r.run_id, r.pipeline, r.status, r.replay_of
     FROM unnest($1::text[], $2::text[], $3::text[]) AS k(tenant, source, ce_id)
     JOIN events e USING (tenant, source, ce_id)
     LEFT JOIN runs r ON r.tenant = e.tenant AND r.event_id = e.event_id
     ORDER BY r.run_id
 """
+
+
+_NO_RUNS: Final = {False: 0, True: -1}
+"""The ``routes`` of an event that no pipeline takes, by whether runs may wait for it."""
 
 
 class Fetches(Protocol):
@@ -76,6 +88,7 @@ async def store_events(connection: Fetches, new: Sequence[NewEvent]) -> list[Sto
         return []
     (row,) = await connection.fetch(_INSERT, *_columns(new))
     received_at = row["received_at"]  # one transaction, one time
+    await _store_keys(connection, new, stored=None if row["stored"] == len(new) else set(row["event_ids"] or ()))
     if row["stored"] == len(new):
         return [_created(event, received_at) for event in new]
     created = dict.fromkeys(row["event_ids"] or (), received_at)
@@ -92,6 +105,25 @@ async def store_events(connection: Fetches, new: Sequence[NewEvent]) -> list[Sto
     ]
 
 
+async def _store_keys(connection: Fetches, new: Sequence[NewEvent], *, stored: set[UUID] | None) -> None:
+    """Store the keys of those that were stored; None: of all. Most calls have none, and cost no statement."""
+    keys = [
+        (event, key)
+        for event in new
+        if event.keys and (stored is None or event.event_id in stored)
+        for key in event.keys
+    ]
+    if keys:
+        await connection.fetch(
+            _INSERT_KEYS,
+            [event.tenant for event, _ in keys],
+            [event.event_id for event, _ in keys],
+            [event.type for event, _ in keys],
+            [key.path for _, key in keys],
+            [key.key for _, key in keys],
+        )
+
+
 def _created(event: NewEvent, received_at: Any) -> StoredEvent:
     return StoredEvent(
         created=True,
@@ -100,6 +132,7 @@ def _created(event: NewEvent, received_at: Any) -> StoredEvent:
         received_at=received_at,
         traceparent=event.traceparent,
         runs=tuple([RunSummary(run.run_id, run.pipeline, RunStatus.QUEUED) for run in event.runs]),
+        awaited=event.awaited and not event.runs,
     )
 
 
@@ -120,7 +153,7 @@ def _columns(new: Sequence[NewEvent]) -> tuple[list[Any], ...]:
         [event.data for event in new],
         [event.content_hash for event in new],
         [event.traceparent for event in new],
-        _short([len(event.runs) for event in new]),
+        _short([len(event.runs) or _NO_RUNS[event.awaited] for event in new]),
         [event_id for event_id, _ in pairs],
         [run.run_id for _, run in pairs],
         _short([run.pipeline for _, run in pairs]),
@@ -152,6 +185,7 @@ async def _existing(connection: Fetches, wanted: Sequence[NewEvent]) -> dict[_Ke
             received_at=row["received_at"],
             traceparent=row["traceparent"],
             runs=tuple(summaries.get(key, ())),
+            awaited=row["routes"] < 0,
         )
     return found
 

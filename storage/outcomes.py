@@ -7,11 +7,12 @@ from uuid import UUID
 
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import DateTime, Double, Integer, Text, Uuid
+from sqlalchemy.types import DateTime, Double, Integer, Text, TypeEngine, Uuid
 
 from events import AttemptOutcome, FailureKind, QueueReason, RunStatus
 from storage.records import NodeResult
 from storage.sql import FEW, typed
+from storage.wait_writes import BEGIN_WAITS, WAIT_TYPES, WaitWrite, wait_columns
 
 _TEXTS = ARRAY(Text)
 _UUIDS = ARRAY(Uuid)
@@ -69,10 +70,9 @@ _CHECKPOINT = typed(
 )
 
 # As in a claim, the status to be found depends on the row: else the index of what is running looks cheaper than it is.
-# A retry is a try that its process survived: a run that was in the cell for it goes home. A run that was asked to end
-# is not queued again.
-_FINISH = typed(
-    f"""
+# A retry is a try that its process survived, and so is one that waits: a run that was in the cell for it goes home. A
+# run that was asked to end is not queued again.
+_FINISH_TEXT = f"""
     WITH held AS (
         SELECT r.tenant, r.run_id, r.attempt, asked.status AS asked_status, asked.reason, asked.delay, asked.kind,
                asked.error, asked.outcome, asked.spent,
@@ -93,8 +93,9 @@ _FINISH = typed(
                                 ELSE r.available_at END,
             publish_at = CASE WHEN held.status = 'queued' THEN now() + make_interval(secs => held.delay)
                               ELSE r.publish_at END,
-            queue = CASE WHEN held.outcome = 'retried' THEN coalesce(r.home_queue, r.queue) ELSE r.queue END,
-            home_queue = CASE WHEN held.outcome = 'retried' THEN NULL ELSE r.home_queue END,
+            queue = CASE WHEN held.outcome IN ('retried', 'suspended') THEN coalesce(r.home_queue, r.queue)
+                         ELSE r.queue END,
+            home_queue = CASE WHEN held.outcome IN ('retried', 'suspended') THEN NULL ELSE r.home_queue END,
             failure_kind = held.kind, error = held.error::jsonb,
             finished_at = CASE WHEN held.status = 'queued' THEN NULL ELSE now() END
         FROM held
@@ -110,21 +111,24 @@ _FINISH = typed(
             outcome = CASE WHEN held.status <> held.asked_status THEN held.status ELSE held.outcome END
         FROM held
         WHERE a.tenant = held.tenant AND a.run_id = held.run_id AND a.attempt = held.attempt
-    ), written AS ({_WRITE_NODES})
+    ), written AS ({_WRITE_NODES}){{waits}}
     SELECT run_id, attempt, status, age FROM ended
-    """,  # noqa: S608 - made of this module's own text; values are parameters
-    tenants=_TEXTS,
-    run_ids=_UUIDS,
-    attempts=_INTEGERS,
-    statuses=_TEXTS,
-    reasons=_TEXTS,
-    delays=ARRAY(Double),
-    kinds=_TEXTS,
-    errors=_TEXTS,
-    outcomes=_TEXTS,
-    spent=_INTEGERS,
+"""  # noqa: S608 - made of this module's own text; values are parameters
+_FINISH_TYPES: dict[str, TypeEngine[Any]] = {
+    "tenants": _TEXTS,
+    "run_ids": _UUIDS,
+    "attempts": _INTEGERS,
+    "statuses": _TEXTS,
+    "reasons": _TEXTS,
+    "delays": ARRAY(Double),
+    "kinds": _TEXTS,
+    "errors": _TEXTS,
+    "outcomes": _TEXTS,
+    "spent": _INTEGERS,
     **_NODE_TYPES,
-)
+}
+_FINISH = typed(_FINISH_TEXT.format(waits=""), **_FINISH_TYPES)
+_FINISH_AND_WAIT = typed(_FINISH_TEXT.format(waits=BEGIN_WAITS), **_FINISH_TYPES, **WAIT_TYPES)
 
 
 _CAME_TO = typed(
@@ -155,7 +159,8 @@ class NodeWrite:
 class Finish:
     """How an attempt ended and where its run goes; ``error`` is JSON text, ``delay`` counts for ``queued`` alone.
 
-    ``spent`` is what the attempt costs of the error budget; ``nodes`` are results that ride along.
+    ``spent`` is what the attempt costs of the error budget; ``nodes`` are results that ride along, ``wait`` begins with
+    it.
     """
 
     tenant: str
@@ -169,6 +174,7 @@ class Finish:
     error: str | None = None
     spent: int = 0
     nodes: tuple[NodeWrite, ...] = ()
+    wait: WaitWrite | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,8 +202,9 @@ async def finish_runs(connection: AsyncConnection, finishes: Sequence[Finish]) -
 
     A pair that is missing from the answer has lost its run: nothing of it was written.
     """
+    waits = [finish.wait for finish in finishes if finish.wait is not None]
     rows = await connection.execute(
-        _FINISH,
+        _FINISH_AND_WAIT if waits else _FINISH,
         {
             "tenants": [finish.tenant for finish in finishes],
             "run_ids": [finish.run_id for finish in finishes],
@@ -210,6 +217,7 @@ async def finish_runs(connection: AsyncConnection, finishes: Sequence[Finish]) -
             "outcomes": [finish.outcome.value for finish in finishes],
             "spent": [finish.spent for finish in finishes],
             **_node_columns([node for finish in finishes for node in finish.nodes]),
+            **(wait_columns(waits) if waits else {}),
         },
     )
     return {(row.run_id, row.attempt): Moved(status=RunStatus(row.status), age=row.age) for row in rows}

@@ -18,9 +18,11 @@ from storage.records import (
     NodeResult,
     RunRecord,
     RunSummary,
+    WaitRecord,
     status_of,
 )
 from storage.tables import attempts, events, node_results, runs
+from storage.wait_records import waits_by_run, waits_ended_by
 
 _replays = runs.alias("replays")
 
@@ -63,8 +65,9 @@ async def get_event(connection: AsyncConnection, *, tenant: str, event_id: UUID)
             received_at=row.received_at,
             traceparent=row.traceparent,
         ),
-        status=status_of(records),
+        status=status_of(records, awaited=row.routes < 0),
         runs=records,
+        ended_waits=await waits_ended_by(connection, tenant=tenant, event_id=event_id),
     )
 
 
@@ -80,6 +83,7 @@ async def list_events(
         events.c.subject,
         events.c.received_at,
         events.c.traceparent,
+        events.c.routes,
     )
     query = select(*columns).where(events.c.tenant == tenant).order_by(events.c.event_id.desc()).limit(limit)
     if cursor is not None:
@@ -95,7 +99,7 @@ async def list_events(
             subject=row.subject,
             received_at=row.received_at,
             traceparent=row.traceparent,
-            status=status_of(summaries.get(row.event_id, ())),
+            status=status_of(summaries.get(row.event_id, ()), awaited=row.routes < 0),
             runs=tuple(summaries.get(row.event_id, ())),
         )
         for row in rows
@@ -129,19 +133,16 @@ def _status_is(status: EventStatus) -> ColumnElement[bool]:
     failed = _has_run(runs.c.status == RunStatus.FAILED, ~is_replayed())
     cancelled = _has_run(runs.c.status == RunStatus.CANCELLED, ~is_replayed())
     routed = _has_run()
-    match status:
-        case EventStatus.UNROUTED:
-            return and_(events.c.routes == 0, ~routed)
-        case EventStatus.QUEUED:
-            return and_(routed, ~begun)
-        case EventStatus.RUNNING:
-            return and_(open_, begun)
-        case EventStatus.FAILED:
-            return and_(~open_, failed)
-        case EventStatus.CANCELLED:
-            return and_(~open_, cancelled, ~failed)
-        case EventStatus.SUCCEEDED:
-            return and_(routed, ~or_(open_, failed, cancelled))
+    said: dict[EventStatus, ColumnElement[bool]] = {
+        EventStatus.UNROUTED: and_(events.c.routes == 0, ~routed),
+        EventStatus.AWAITED: and_(events.c.routes < 0, ~routed),
+        EventStatus.QUEUED: and_(routed, ~begun),
+        EventStatus.RUNNING: and_(open_, begun),
+        EventStatus.FAILED: and_(~open_, failed),
+        EventStatus.CANCELLED: and_(~open_, cancelled, ~failed),
+        EventStatus.SUCCEEDED: and_(routed, ~or_(open_, failed, cancelled)),
+    }
+    return said[status]
 
 
 def is_replayed() -> ColumnElement[bool]:
@@ -176,6 +177,7 @@ async def run_records(connection: AsyncConnection, tenant: str, run_rows: Sequen
     run_ids = [row.run_id for row in run_rows]
     tried: dict[UUID, list[AttemptRecord]] = {run_id: [] for run_id in run_ids}
     results: dict[UUID, list[NodeResult]] = {run_id: [] for run_id in run_ids}
+    waited: dict[UUID, list[WaitRecord]] = {}
     if run_ids:
         attempt_rows = await connection.execute(
             select(attempts)
@@ -191,7 +193,11 @@ async def run_records(connection: AsyncConnection, tenant: str, run_rows: Sequen
         )
         for row in node_rows:
             results[row.run_id].append(node_result(row))
-    return tuple(_run(row, attempts_=tried[row.run_id], nodes=results[row.run_id]) for row in run_rows)
+        waited = await waits_by_run(connection, tenant=tenant, run_ids=run_ids)
+    return tuple(
+        _run(row, attempts_=tried[row.run_id], nodes=results[row.run_id], waits_=waited.get(row.run_id, ()))
+        for row in run_rows
+    )
 
 
 def _attempt(row: Row[Any]) -> AttemptRecord:
@@ -207,7 +213,13 @@ def _attempt(row: Row[Any]) -> AttemptRecord:
     )
 
 
-def _run(row: Row[Any], *, attempts_: Iterable[AttemptRecord], nodes: Iterable[NodeResult]) -> RunRecord:
+def _run(
+    row: Row[Any],
+    *,
+    attempts_: Iterable[AttemptRecord],
+    nodes: Iterable[NodeResult],
+    waits_: Iterable[WaitRecord],
+) -> RunRecord:
     return RunRecord(
         run_id=row.run_id,
         pipeline=row.pipeline,
@@ -231,4 +243,5 @@ def _run(row: Row[Any], *, attempts_: Iterable[AttemptRecord], nodes: Iterable[N
         cancel_reason=row.cancel_reason,
         replay_of=row.replay_of,
         replay_from=row.replay_from,
+        waits=tuple(waits_),
     )

@@ -28,8 +28,18 @@ class NewRun(NamedTuple):
     queue: str
 
 
+class NewKey(NamedTuple):
+    """A value by which waits find an event: the one at ``path``."""
+
+    path: str
+    key: str
+
+
 class NewEvent(NamedTuple):
-    """An event to be stored with its runs. ``data`` is JSON text; ``content_hash`` is of what was sent."""
+    """An event to be stored with its runs. ``data`` is JSON text; ``content_hash`` is of what was sent.
+
+    ``awaited``: runs of some pipeline may wait for its type; they find it by its ``keys``.
+    """
 
     tenant: str
     event_id: UUID
@@ -42,6 +52,8 @@ class NewEvent(NamedTuple):
     content_hash: bytes
     traceparent: str | None
     runs: tuple[NewRun, ...]
+    awaited: bool = False
+    keys: tuple[NewKey, ...] = ()
 
 
 class RunSummary(NamedTuple):
@@ -54,7 +66,10 @@ class RunSummary(NamedTuple):
 
 
 class StoredEvent(NamedTuple):
-    """The row that stands for ``(tenant, source, ce_id)`` now; ``created`` when this call made it."""
+    """The row that stands for ``(tenant, source, ce_id)`` now; ``created`` when this call made it.
+
+    ``awaited``: it was taken in though no pipeline takes its type, since runs may wait for it.
+    """
 
     created: bool
     event_id: UUID
@@ -62,6 +77,7 @@ class StoredEvent(NamedTuple):
     received_at: datetime
     traceparent: str | None
     runs: tuple[RunSummary, ...]
+    awaited: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +139,25 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitRecord:
+    """A wait of a run: for an event of ``type`` whose value at ``path`` is ``key``, or without these for ``until``.
+
+    ``ended_at``: when it was found that the event ``event_id`` had come or, without one, that the time was over.
+    """
+
+    node: str
+    type: str | None
+    path: str | None
+    key: str | None
+    began_at: datetime
+    until: datetime
+    ended_at: datetime | None
+    event_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """A run with its attempts and node results, each in the order they began.
+    """A run with its attempts, node results and waits, each in the order they began.
 
     Results of attempt 0 were taken over from the run that this one repeats.
     """
@@ -151,15 +184,26 @@ class RunRecord:
     cancel_reason: str | None = None
     replay_of: UUID | None = None
     replay_from: str | None = None
+    waits: tuple[WaitRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedWait:
+    """A wait of another event's run that an event has ended."""
+
+    run_id: UUID
+    node: str
+    ended_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRecord:
-    """An event and all that is known of it."""
+    """An event and all that is known of it; ``ended_waits`` are the first ones that it ended."""
 
     event: Event
     status: EventStatus
     runs: tuple[RunRecord, ...]
+    ended_waits: tuple[EndedWait, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +223,10 @@ class EventSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueState:
-    """One queue as PostgreSQL tells it: due and later runs, those thought to be in Redis, the oldest due one's age."""
+    """One queue as PostgreSQL tells it: due and later runs, those thought to be in Redis, the oldest due one's age.
+
+    Of the later ones some are ``waiting`` for an event, and some ``sleeping``.
+    """
 
     queue: str
     due: int
@@ -187,14 +234,19 @@ class QueueState:
     published: int
     running: int
     oldest_age: float
+    waiting: int = 0
+    sleeping: int = 0
 
 
 _OF_ONE: Final = {status: event_status([status]) for status in RunStatus}
 
 
-def status_of(runs: Sequence[RunSummary | RunRecord]) -> EventStatus:
-    """Tell the state of an event from all of its runs. In the place of a run that was replayed stands its replay."""
+def status_of(runs: Sequence[RunSummary | RunRecord], *, awaited: bool = False) -> EventStatus:
+    """Tell the state of an event from all of its runs. In the place of a run that was replayed stands its replay.
+
+    ``awaited``: it was taken in without a run, since runs may wait for it.
+    """
     if len(runs) == 1:
         return _OF_ONE[runs[0].status]
     replayed = {run.replay_of for run in runs}
-    return event_status(run.status for run in runs if run.run_id not in replayed)
+    return event_status((run.status for run in runs if run.run_id not in replayed), awaited=awaited)

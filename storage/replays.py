@@ -54,6 +54,13 @@ _REPLAY = typed(
                n.duration_seconds, n.span_id
         FROM made JOIN node_results n ON n.tenant = made.tenant AND n.run_id = made.replay_of
         WHERE n.status = 'succeeded' AND n.node = ANY(:kept)
+    ), waited AS (
+        INSERT INTO waits
+            (tenant, run_id, node, type, path, key, began_at, until, probed, matched_event_id, ended_at)
+        SELECT made.tenant, made.run_id, w.node, w.type, w.path, w.key, w.began_at, w.until, true, w.matched_event_id,
+               w.ended_at
+        FROM made JOIN waits w ON w.tenant = made.tenant AND w.run_id = made.replay_of
+        WHERE w.ended_at IS NOT NULL AND w.node = ANY(:kept)
     ), counted AS (
         INSERT INTO run_deltas (tenant, accepted) SELECT tenant, count(*) FROM made GROUP BY tenant
     )

@@ -13,11 +13,13 @@ _STATE = typed(
            count(*) FILTER (WHERE status = 'queued' AND available_at > now()) AS delayed,
            count(*) FILTER (WHERE status = 'queued' AND published_at IS NOT NULL AND publish_at > now()) AS published,
            count(*) FILTER (WHERE status = 'running') AS running,
+           count(*) FILTER (WHERE reason = 'waiting' AND available_at > now()) AS waiting,
+           count(*) FILTER (WHERE reason = 'sleeping' AND available_at > now()) AS sleeping,
            coalesce(extract(epoch FROM now() - min(available_at) FILTER (WHERE status = 'queued')), 0)::float8 AS oldest
     FROM (
-        SELECT queue, status, available_at, published_at, publish_at FROM runs WHERE status = 'queued'
+        SELECT queue, status, reason, available_at, published_at, publish_at FROM runs WHERE status = 'queued'
         UNION ALL
-        SELECT queue, status, available_at, published_at, publish_at FROM runs WHERE status = 'running'
+        SELECT queue, status, reason, available_at, published_at, publish_at FROM runs WHERE status = 'running'
     ) AS open GROUP BY queue
     """
 )
@@ -43,6 +45,8 @@ async def queue_states(connection: AsyncConnection) -> list[QueueState]:
             delayed=row.delayed,
             published=row.published,
             running=row.running,
+            waiting=row.waiting,
+            sleeping=row.sleeping,
             oldest_age=max(row.oldest, 0.0),
         )
         for row in await connection.execute(_STATE)

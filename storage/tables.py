@@ -78,8 +78,10 @@ events = Table(
     Index("events_ce_id_key", "tenant", "source", "ce_id", unique=True, postgresql_where=text("ce_id IS NOT NULL")),
     Index("events_type_idx", "tenant", "type", "event_id", postgresql_where=text("type IS NOT NULL")),
     Index("events_unrouted_idx", "tenant", "event_id", postgresql_where=text("routes = 0")),
+    Index("events_awaited_idx", "received_at", postgresql_where=text("routes < 0")),
 )
-"""``routes``: how many pipelines the event went to when it was accepted; 0 is unrouted.
+"""``routes``: how many pipelines the event went to when it was accepted; 0 is unrouted, and -1 that no pipeline takes
+its type, and runs may wait for it.
 
 An index whose predicate says that a column that is never null isn't null holds every row, and serves nobody who doesn't
 ask for that column. Without it all indexes that begin with the tenant look the same while a table is new, and the
@@ -241,23 +243,25 @@ waits = Table(
     Column("until", DateTime(timezone=True), nullable=False),
     Column("probed", Boolean, nullable=False, server_default=false()),
     Column("matched_event_id", Uuid),
-    Column("matched_at", DateTime(timezone=True)),
+    Column("ended_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("tenant", "run_id", "node"),
     ForeignKeyConstraint(["tenant", "run_id"], ["runs.tenant", "runs.run_id"], ondelete="CASCADE"),
     CheckConstraint("(type IS NULL) = (key IS NULL) AND (type IS NULL) = (path IS NULL)", name="awaited"),
-    CheckConstraint("(matched_event_id IS NULL) = (matched_at IS NULL)", name="matched"),
+    CheckConstraint("matched_event_id IS NULL OR ended_at IS NOT NULL", name="matched"),
     Index(
         "waits_open_idx",
         "tenant",
         "type",
         "path",
         "key",
-        postgresql_where=text("type IS NOT NULL AND matched_at IS NULL"),
+        postgresql_where=text("type IS NOT NULL AND ended_at IS NULL"),
     ),
     Index("waits_new_idx", "began_at", postgresql_where=text("type IS NOT NULL AND NOT probed")),
+    Index("waits_matched_idx", "tenant", "matched_event_id", postgresql_where=text("matched_event_id IS NOT NULL")),
 )
 """Where runs wait: for an event, or, without a ``type``, for ``until`` alone. ``probed``: the events that came before
-were looked through for it."""
+were looked through for it. ``ended_at``: when it was found that the event ``matched_event_id`` had come or, without
+one, that the time was over."""
 
 event_keys = Table(
     "event_keys",
@@ -267,14 +271,15 @@ event_keys = Table(
     Column("type", Text, nullable=False),
     Column("path", Text, nullable=False),
     Column("key", Text, nullable=False),
+    Column("received_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("probed", Boolean, nullable=False, server_default=false()),
     PrimaryKeyConstraint("tenant", "event_id", "path"),
     ForeignKeyConstraint(["tenant", "event_id"], ["events.tenant", "events.event_id"], ondelete="CASCADE"),
-    Index("event_keys_found_idx", "tenant", "type", "path", "key", "event_id"),
-    Index("event_keys_new_idx", "event_id", postgresql_where=text("NOT probed")),
+    Index("event_keys_found_idx", "tenant", "type", "path", "key", "received_at", "event_id"),
+    Index("event_keys_new_idx", "received_at", postgresql_where=text("NOT probed")),
 )
-"""The values by which waits can find the events that some pipeline waits for. ``probed``: the waits that were there
-were looked through for it."""
+"""The values by which waits find the events that some pipeline waits for; ``received_at`` is the event's. ``probed``:
+the waits that were there were looked through for it."""
 
 permits = Table(
     "permits",

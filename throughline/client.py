@@ -13,7 +13,7 @@ from events import Permanent, Transient
 
 _BULK_SECONDS: Final = 120.0
 
-FINAL = frozenset({"succeeded", "failed", "cancelled", "unrouted"})
+FINAL = frozenset({"succeeded", "failed", "cancelled", "unrouted", "awaited"})
 
 
 class ApiRefused(Permanent):

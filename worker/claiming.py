@@ -1,16 +1,19 @@
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID
 
 from events import QueueReason, Transient
+from observability.metrics import Metrics, WaitEnd, null_metrics
 from observability.tracing import new_span_id
+from pipelines.arrivals import WaitState
 from storage.attempts import errors_by_node
 from storage.batching import Batcher
 from storage.claims import Claim, claim_together, defer_runs, done_nodes, release_runs
 from storage.engine import DatabaseUnavailable
 from storage.records import ClaimedRun, NodeResult
+from storage.waits import Waited, take_last_look, waits_of
 from storage.worker_processes import previous_spans
 from worker.database import Database
 from worker.held import Claimed, HeldRuns
@@ -31,6 +34,7 @@ class _Earlier:
     done: dict[UUID, list[NodeResult]] = field(default_factory=dict)
     errors: dict[UUID, dict[str | None, int]] = field(default_factory=dict)
     spans: dict[UUID, str] = field(default_factory=dict)
+    waits: dict[UUID, dict[str, Waited]] = field(default_factory=dict)
 
 
 _NOTHING: Final = _Earlier()
@@ -49,7 +53,10 @@ class _NoLease(Transient):
 class Claims:
     """Asks PostgreSQL for runs, and says there what becomes of those that are not taken."""
 
-    def __init__(self, database: Database, keeper: LeaseKeeper, held: HeldRuns) -> None:
+    def __init__(
+        self, database: Database, keeper: LeaseKeeper, held: HeldRuns, *, metrics: Metrics | None = None
+    ) -> None:
+        self._metrics = metrics or null_metrics()
         self._database = database
         self._keeper = keeper
         self._held = held
@@ -134,6 +141,7 @@ class Claims:
                 span_id=asked.spans[run.run_id],
                 done={(result.node, result.item): record_of(result) for result in earlier.done.get(run.run_id, ())},
                 errors_by_node=earlier.errors.get(run.run_id, {}),
+                waits={node: _state_of(wait) for node, wait in earlier.waits.get(run.run_id, {}).items()},
                 previous_span_id=earlier.spans.get(run.run_id),
             )
             for run in runs
@@ -147,13 +155,29 @@ class Claims:
         while True:
             try:
                 async with self._database.statement() as connection:
-                    return _Earlier(
+                    earlier = _Earlier(
                         done=await done_nodes(connection, tenant=tenant, run_ids=given),
                         errors=await errors_by_node(connection, tenant=tenant, run_ids=failed) if failed else {},
                         spans=await previous_spans(connection, tenant=tenant, run_ids=again) if again else {},
+                        waits=await waits_of(connection, tenant=tenant, run_ids=again) if again else {},
                     )
+                return replace(earlier, waits=await self._after_last_look(tenant, earlier.waits))
             except DatabaseUnavailable:
                 await asyncio.sleep(_PAUSE)
+
+    async def _after_last_look(
+        self, tenant: str, waits: dict[UUID, dict[str, Waited]]
+    ) -> dict[UUID, dict[str, Waited]]:
+        """Return the waits as they are once those whose time is over were looked for their event a last time."""
+        over = [run_id for run_id, of_run in waits.items() if any(wait.is_over for wait in of_run.values())]
+        if not over:
+            return waits
+        async with self._database.transaction() as connection:
+            last = await take_last_look(connection, tenant=tenant, run_ids=over)
+            ended = await waits_of(connection, tenant=tenant, run_ids=over)
+        self._metrics.waits_ended.labels(by=WaitEnd.EVENT).inc(last.matched)
+        self._metrics.waits_ended.labels(by=WaitEnd.TIMEOUT).inc(last.timed_out)
+        return waits | ended
 
     async def defer(self, message: Message) -> None:
         """Leave a message's runs for later, and say why: this code doesn't know their pipeline."""
@@ -170,3 +194,7 @@ class Claims:
         """Let runs of a message that ends here be published again at once."""
         async with self._database.transaction(within=1.0) as connection:
             await release_runs(connection, tenant=message.tenant, run_ids=run_ids)
+
+
+def _state_of(wait: Waited) -> WaitState:
+    return WaitState(remaining=wait.remaining, event=wait.event)

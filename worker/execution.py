@@ -1,4 +1,5 @@
 import asyncio
+import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -6,7 +7,18 @@ from typing import Any
 
 from opentelemetry.trace import Link, Span, SpanContext, get_current_span
 
-from events import AttemptOutcome, Cancelled, ErrorInfo, Failed, FailureKind, Outcome, QueueReason, Retry, RunStatus
+from events import (
+    AttemptOutcome,
+    Cancelled,
+    ErrorInfo,
+    Failed,
+    FailureKind,
+    Outcome,
+    QueueReason,
+    Retry,
+    RunStatus,
+    Suspended,
+)
 from observability import attributes as key
 from observability.logs import bind, get_logger, hears_debug, tell
 from observability.metrics import Metrics, RunOutcome
@@ -54,7 +66,9 @@ class Execution:
                     await self._defer(claimed, pipeline)
                     return AttemptOutcome.HANDED_BACK
                 outcome, nodes = await self._execute(claimed, pipeline, journal)
-                finish = finish_of(run, outcome, nodes)
+                left = _left(pipeline, run.age + time.monotonic() - began)
+                outcome = _in_time(outcome, left)
+                finish = finish_of(run, outcome, nodes, expires_in=left)
                 moved = await self._writes.finish(finish)
             except StaleAttempt:
                 self._metrics.stale_writes.labels().inc()
@@ -81,6 +95,7 @@ class Execution:
             attempt=run.attempt,
             errors_by_node=claimed.errors_by_node,
             done=claimed.done,
+            waits=claimed.waits,
             age=run.age,
         )
         try:
@@ -117,7 +132,9 @@ class Execution:
         told: dict[str, object] = {"outcome": finish.outcome.value, "duration": duration}
         if finish.kind is not None:
             told["failure_kind"] = finish.kind.value
-        if finish.delay:
+        if finish.outcome is AttemptOutcome.SUSPENDED:
+            told |= _put_off(finish)
+        elif finish.delay:
             told["retry_in"] = finish.delay
         if error:
             told["error_type"] = error.type
@@ -156,9 +173,29 @@ def _previous(origin: SpanContext, span_id: str) -> str:
     return f"00-{origin.trace_id:032x}-{span_id}-{origin.trace_flags:02x}"
 
 
+def _left(pipeline: Pipeline[Any], age: float) -> float:
+    """Return how many seconds a run of that age may still take in all."""
+    return math.inf if pipeline.lifetime is None else pipeline.lifetime - age
+
+
+def _in_time(outcome: Outcome, left: float) -> Outcome:
+    """Return the end of a run that would wait on though its lifetime is over, and any other outcome as it is."""
+    if not isinstance(outcome, Suspended) or left > 0:
+        return outcome
+    error = ErrorInfo(type="NodeTimeoutError", message="the run's lifetime was over while it waited", node=outcome.node)
+    return Failed(kind=FailureKind.TIMEOUT, error=error)
+
+
+def _put_off(finish: Finish) -> dict[str, object]:
+    told: dict[str, object] = {"reason": finish.reason.value if finish.reason else ""}
+    if finish.wait is not None:
+        told |= {"node": finish.wait.node, "resumes_in": finish.delay}
+    return told
+
+
 def _stood(outcome: Outcome, moved: Moved) -> Outcome:
     """Return what a run came to as it was written, which PostgreSQL decides."""
-    if isinstance(outcome, Retry) and moved.status is RunStatus.CANCELLED:
+    if isinstance(outcome, Retry | Suspended) and moved.status is RunStatus.CANCELLED:
         return Cancelled(reason="")
     if moved.status is RunStatus.FAILED and not isinstance(outcome, Failed):
         return Failed(kind=FailureKind.INVALID_OUTPUT, error=_info(ValueRefused()))

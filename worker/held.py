@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from pipelines import NodeRecord
+from pipelines.arrivals import WaitState
 from storage.outcomes import NodeWrite
 from storage.records import ClaimedRun
 from worker.cancellation import Cancellation
@@ -17,12 +18,16 @@ RunKey = tuple[UUID, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """A run that was claimed, with what its earlier attempts left: done nodes, errors by node, the last one's span."""
+    """A run that was claimed, with what its earlier attempts left.
+
+    That is nodes that are done, errors by node, waits by node, and the last one's span.
+    """
 
     run: ClaimedRun
     span_id: str
     done: dict[tuple[str, int], NodeRecord] = field(default_factory=dict)
     errors_by_node: dict[str | None, int] = field(default_factory=dict)
+    waits: dict[str, WaitState] = field(default_factory=dict)
     previous_span_id: str | None = None
     cancellation: Cancellation = field(default_factory=Cancellation)
     run_id: str = field(init=False)

@@ -1,3 +1,5 @@
+import math
+
 from events import (
     AttemptOutcome,
     Cancelled,
@@ -12,14 +14,20 @@ from events import (
 )
 from storage.outcomes import Finish, NodeWrite
 from storage.records import ClaimedRun
+from storage.wait_writes import WaitWrite
 from worker.journal import error_json, to_json
 
 UNKNOWN_PIPELINE_DELAY = 15.0
 """Seconds until a run whose pipeline this code does not know is looked at again, by whoever does."""
 
 
-def finish_of(run: ClaimedRun, outcome: Outcome, nodes: tuple[NodeWrite, ...] = ()) -> Finish:
-    """Say how an attempt that came to ``outcome`` is written."""
+_PUT_OFF = frozenset({QueueReason.WAITING, QueueReason.SLEEPING})
+
+
+def finish_of(
+    run: ClaimedRun, outcome: Outcome, nodes: tuple[NodeWrite, ...] = (), *, expires_in: float = math.inf
+) -> Finish:
+    """Say how an attempt that came to ``outcome`` is written; a wait lasts no longer than its run may, in seconds."""
     tenant, run_id, attempt = run.event.tenant, run.run_id, run.attempt
     match outcome:
         case Succeeded():
@@ -64,8 +72,9 @@ def finish_of(run: ClaimedRun, outcome: Outcome, nodes: tuple[NodeWrite, ...] = 
                 status=RunStatus.QUEUED,
                 outcome=AttemptOutcome.SUSPENDED,
                 reason=put_off,
-                delay=delay,
+                delay=max(min(delay, expires_in), 0.0),
                 nodes=nodes,
+                wait=_wait_of(run, outcome) if put_off in _PUT_OFF else None,
             )
         case Cancelled(reason=reason):
             return Finish(
@@ -77,6 +86,17 @@ def finish_of(run: ClaimedRun, outcome: Outcome, nodes: tuple[NodeWrite, ...] = 
                 error=to_json({"type": "Cancelled", "message": reason}),
                 nodes=nodes,
             )
+
+
+def _wait_of(run: ClaimedRun, outcome: Suspended) -> WaitWrite:
+    return WaitWrite(
+        tenant=run.event.tenant,
+        run_id=run.run_id,
+        attempt=run.attempt,
+        node=outcome.node,
+        seconds=outcome.delay,
+        awaited=outcome.awaited,
+    )
 
 
 def given_back(run: ClaimedRun, reason: QueueReason, *, delay: float = 0.0) -> Finish:

@@ -121,7 +121,7 @@ class WorkerRuntime:
             on_refused=self._metrics.stale_writes.labels().inc,
         )
         self._writes = Writes(self._database)
-        self._claims = Claims(self._database, self._keeper, self._held)
+        self._claims = Claims(self._database, self._keeper, self._held, metrics=self._metrics)
         self._processing = Processing(
             self._registry,
             self._claims,

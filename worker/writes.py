@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final, TypeVar
 from uuid import UUID
@@ -7,8 +8,10 @@ from uuid import UUID
 from events import AttemptOutcome, FailureKind, Permanent, RunStatus, Transient
 from observability.logs import get_logger
 from storage.batching import Batcher
+from storage.bounded import Connection
 from storage.engine import refused_state
 from storage.outcomes import Finish, Moved, NodeWrite, came_to, finish_runs, write_nodes
+from storage.wake import notify
 from worker.database import Database
 
 ItemT = TypeVar("ItemT")
@@ -115,6 +118,8 @@ class Writes:
         async def write(part: Sequence[Finish]) -> list[Moved | None]:
             async with self._database.statement() as connection:
                 moved = await finish_runs(connection, part)
+                if any(finish.outcome is AttemptOutcome.SUSPENDED for finish in part):
+                    await _wake(connection)
             return [moved.get((finish.run_id, finish.attempt)) for finish in part]
 
         return await _split_refused(finishes, write)
@@ -126,6 +131,12 @@ class Writes:
             return [_key(nodes) in held for nodes in part]
 
         return await _split_refused(batch, write)
+
+
+async def _wake(connection: Connection) -> None:
+    """Let the relays look at once what runs wait for; where that fails they look in a while."""
+    with suppress(Exception):
+        await notify(connection)
 
 
 async def _split_refused(
@@ -160,6 +171,7 @@ def _refused(finish: Finish) -> Finish:
         reason=None,
         error=_REFUSED,
         nodes=(),
+        wait=None,
     )
 
 

@@ -99,11 +99,11 @@ def _create_waits() -> None:
         sa.Column("until", sa.DateTime(timezone=True), nullable=False),
         sa.Column("probed", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("matched_event_id", sa.Uuid()),
-        sa.Column("matched_at", sa.DateTime(timezone=True)),
+        sa.Column("ended_at", sa.DateTime(timezone=True)),
         sa.CheckConstraint(
             "(type IS NULL) = (key IS NULL) AND (type IS NULL) = (path IS NULL)", name=op.f("waits_awaited_check")
         ),
-        sa.CheckConstraint("(matched_event_id IS NULL) = (matched_at IS NULL)", name=op.f("waits_matched_check")),
+        sa.CheckConstraint("matched_event_id IS NULL OR ended_at IS NOT NULL", name=op.f("waits_matched_check")),
         sa.ForeignKeyConstraint(
             ["tenant", "run_id"], ["runs.tenant", "runs.run_id"], name=op.f("waits_runs_fkey"), ondelete="CASCADE"
         ),
@@ -113,9 +113,15 @@ def _create_waits() -> None:
         "waits_open_idx",
         "waits",
         ["tenant", "type", "path", "key"],
-        postgresql_where=sa.text("type IS NOT NULL AND matched_at IS NULL"),
+        postgresql_where=sa.text("type IS NOT NULL AND ended_at IS NULL"),
     )
     op.create_index("waits_new_idx", "waits", ["began_at"], postgresql_where=sa.text("type IS NOT NULL AND NOT probed"))
+    op.create_index(
+        "waits_matched_idx",
+        "waits",
+        ["tenant", "matched_event_id"],
+        postgresql_where=sa.text("matched_event_id IS NOT NULL"),
+    )
     op.create_table(
         "event_keys",
         _tenant(),
@@ -123,6 +129,7 @@ def _create_waits() -> None:
         sa.Column("type", sa.Text(), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
         sa.Column("probed", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.ForeignKeyConstraint(
             ["tenant", "event_id"],
@@ -132,12 +139,15 @@ def _create_waits() -> None:
         ),
         sa.PrimaryKeyConstraint("tenant", "event_id", "path", name=op.f("event_keys_pkey")),
     )
-    op.create_index("event_keys_found_idx", "event_keys", ["tenant", "type", "path", "key", "event_id"])
-    op.create_index("event_keys_new_idx", "event_keys", ["event_id"], postgresql_where=sa.text("NOT probed"))
+    op.create_index("event_keys_found_idx", "event_keys", ["tenant", "type", "path", "key", "received_at", "event_id"])
+    op.create_index("event_keys_new_idx", "event_keys", ["received_at"], postgresql_where=sa.text("NOT probed"))
+    op.create_index("events_awaited_idx", "events", ["received_at"], postgresql_where=sa.text("routes < 0"))
 
 
 def downgrade() -> None:
     """Go back where no row says what the older schema can't: such a row makes it fail, and change nothing."""
+    op.drop_index("events_awaited_idx", table_name="events")
+    op.execute("UPDATE events SET routes = 0 WHERE routes < 0")
     op.drop_table("permits")
     op.drop_table("event_keys")
     op.drop_table("waits")

@@ -11,10 +11,12 @@ from observability.metrics.labels import (
     DropReason,
     EventOutcome,
     NodeOutcome,
+    PutOff,
     QueueState,
     RunOutcome,
     Sli,
     SlotState,
+    WaitEnd,
 )
 from observability.metrics.stores import StoreMetrics
 
@@ -55,6 +57,14 @@ def _queue(*, queue: str) -> tuple[str, ...]:
 
 def _queue_state(*, queue: str, state: QueueState) -> tuple[str, ...]:
     return (queue, state)
+
+
+def _put_off(*, queue: str, reason: PutOff) -> tuple[str, ...]:
+    return (queue, reason)
+
+
+def _wait_end(*, by: WaitEnd) -> tuple[str, ...]:
+    return (by,)
 
 
 def _slots(*, queue: str, state: SlotState) -> tuple[str, ...]:
@@ -118,7 +128,7 @@ class Metrics(StoreMetrics):
     node_duration = Histogram("throughline_node_duration_seconds", "Seconds a node took.", _node, buckets=WORK_SECONDS)
     run_end_to_end = Histogram(
         "throughline_run_end_to_end_seconds",
-        "Seconds from the event's acceptance to the run's final state, retries included.",
+        "Seconds from the event's acceptance to the run's final state, retries and waits included.",
         _pipeline_outcome,
         buckets=WAIT_SECONDS,
     )
@@ -142,6 +152,23 @@ class Metrics(StoreMetrics):
     queue_depth = Gauge("throughline_queue_depth", "Unfinished runs, as PostgreSQL tells.", _queue_state)
     queue_oldest_age = Gauge(
         "throughline_queue_oldest_age_seconds", "Age of the oldest run in this state.", _queue_state
+    )
+    suspended_runs = Gauge(
+        "throughline_suspended_runs", "Runs that wait for an event or sleep, and are not due.", _put_off
+    )
+    waits_ended = Counter(
+        "throughline_waits_ended_total", "Runs' waits for an event that ended, by what ended them.", _wait_end
+    )
+    wait_match = Histogram(
+        "throughline_wait_match_seconds",
+        "Seconds from when a wait and its event were both there to when they were brought together.",
+        no_labels,
+        buckets=WAIT_SECONDS,
+    )
+    match_oldest_age = Gauge(
+        "throughline_match_oldest_age_seconds",
+        "Age of the oldest wait or awaited event that no relay has looked at.",
+        no_labels,
     )
     dead_runs = Gauge("throughline_dead_runs", "Failed runs that nobody has replayed.", no_labels)
     unrouted_events = Gauge("throughline_unrouted_events", "Events that no pipeline takes.", no_labels)

@@ -16,6 +16,7 @@ class EventOutcome(StrEnum):
     DUPLICATE = "duplicate"
     REJECTED = "rejected"
     UNROUTED = "unrouted"
+    AWAITED = "awaited"
 
 
 class RunOutcome(StrEnum):
@@ -45,6 +46,20 @@ class QueueState(StrEnum):
     LATER = "later"
     SENT = "sent"
     RUNNING = "running"
+
+
+class PutOff(StrEnum):
+    """What a run without a place in a worker waits for: an event, or its time."""
+
+    WAITING = "waiting"
+    SLEEPING = "sleeping"
+
+
+class WaitEnd(StrEnum):
+    """What ended a run's wait for an event: that it came, or the time."""
+
+    EVENT = "event"
+    TIMEOUT = "timeout"
 
 
 class AccountState(StrEnum):

@@ -18,6 +18,7 @@ STATEMENTS: dict[str, tuple[TextClause | str, list[tuple[str, set[str]]]]] = {
     "claim": (claims._CLAIM, [RUN, RUN, ("events", {"tenant", "event_id"})]),
     "checkpoint": (outcomes._CHECKPOINT, [RUN]),
     "finish": (outcomes._FINISH, [RUN, RUN, ("attempts", {"tenant", "run_id", "attempt"})]),
+    "finish, and wait": (outcomes._FINISH_AND_WAIT, [RUN, RUN, ("attempts", {"tenant", "run_id", "attempt"})]),
     "what is there already": (
         ingest._EXISTING,
         [("events", {"tenant", "source", "ce_id"}), ("runs", {"tenant", "event_id"})],

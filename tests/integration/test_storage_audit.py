@@ -24,7 +24,8 @@ _RUN = "run_id = (SELECT run_id FROM runs WHERE status = '{}')"
 _NO_FOREIGN_KEYS = """
     ALTER TABLE runs DROP CONSTRAINT runs_events_fkey;
     ALTER TABLE attempts DROP CONSTRAINT attempts_runs_fkey;
-    ALTER TABLE node_results DROP CONSTRAINT node_results_runs_fkey
+    ALTER TABLE node_results DROP CONSTRAINT node_results_runs_fkey;
+    ALTER TABLE waits DROP CONSTRAINT waits_runs_fkey
 """
 _NO_CHECKS = """
     ALTER TABLE runs DROP CONSTRAINT runs_running_has_lease_check;
@@ -47,6 +48,16 @@ def _a_result(attempt: int, status: str = "succeeded") -> str:
         SELECT run_id, 'planted', {attempt}, '{status}', now(), 1 FROM runs WHERE status = 'succeeded'
     """
 
+
+_A_WAIT = """
+    UPDATE runs SET reason = 'waiting', available_at = now() + interval '1 h', attempt = 1 WHERE status = 'queued';
+    INSERT INTO waits (run_id, node, type, path, key, began_at, until, probed)
+    SELECT run_id, 'n', 't', 'subject', 'k', now() - interval '1 s', now() + interval '1 h', true FROM runs
+    WHERE status = 'queued'
+"""
+_A_SLEEP = """
+    INSERT INTO waits (run_id, node, until) SELECT run_id, 'n', now() FROM runs WHERE status = 'succeeded'
+"""
 
 _SUCCEEDED, _RUNNING, _QUEUED = _RUN.format("succeeded"), _RUN.format("running"), _RUN.format("queued")
 
@@ -98,6 +109,34 @@ PLANTED = [
             VALUES ('00000000-0000-0000-0000-00000000dead', 'w', now() + interval '1 second' * -120)
         """,
     ),
+    ("waiting_for_nothing", "queued", _A_WAIT + "; UPDATE waits SET ended_at = now()"),
+    ("waiting_for_nothing", "queued", _A_WAIT + "; UPDATE runs SET reason = 'sleeping'; DELETE FROM waits"),
+    (
+        "waiting_too_long",
+        "queued",
+        _A_WAIT + f"; UPDATE runs SET available_at = now() + interval '2 h' WHERE {_QUEUED}",
+    ),
+    (
+        "wait_passed_over",
+        "queued",
+        _A_WAIT
+        + """;
+            INSERT INTO event_keys (event_id, type, path, key, received_at, probed)
+            SELECT event_id, 't', 'subject', 'k', now(), true FROM events
+            WHERE event_id NOT IN (SELECT event_id FROM runs)
+        """,
+    ),
+    ("never_looked_at", "queued", _A_WAIT + "; UPDATE waits SET probed = false"),
+    (
+        "never_looked_at",
+        "subject",
+        """
+            INSERT INTO event_keys (event_id, type, path, key)
+            SELECT event_id, 't', 'subject', 'k' FROM events WHERE event_id NOT IN (SELECT event_id FROM runs)
+        """,
+    ),
+    ("unknown_waits", "queued", _A_WAIT + f"; UPDATE runs SET attempt = 0 WHERE {_QUEUED}"),
+    ("unknown_waits", "succeeded", _A_SLEEP + "; UPDATE waits SET ended_at = began_at - interval '1 s'"),
     ("account_differs", "default (runs 4 of 5", f"DELETE FROM runs WHERE {_SUCCEEDED}"),
     ("account_differs", "final 3 of 4", "UPDATE run_deltas SET final = final + 1 WHERE final > 0"),
 ]

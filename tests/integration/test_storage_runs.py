@@ -366,7 +366,7 @@ async def test_outcomes_of_many_runs_are_written_together(engine: AsyncEngine) -
 
 async def test_the_status_filter_says_what_event_status_says(engine: AsyncEngine) -> None:
     generator = random.Random(7)
-    new = [an_event(runs=generator.randrange(4)) for _ in range(40)]
+    new = [an_event(runs=generator.randrange(4))._replace(awaited=number % 2 == 0) for number in range(40)]
     await store(engine, *new)
     holder = await lease(engine)
     for event in new:
@@ -388,7 +388,8 @@ async def test_the_status_filter_says_what_event_status_says(engine: AsyncEngine
     assert all(listed.values())
     for status, events in listed.items():
         assert {event.status for event in events} == {status}
-        assert all(event_status(run.status for run in event.runs) is status for event in events)
+        awaited = status is EventStatus.AWAITED
+        assert all(event_status((run.status for run in event.runs), awaited=awaited) is status for event in events)
     assert sum(len(events) for events in listed.values()) == len(new)
 
 

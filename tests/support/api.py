@@ -74,10 +74,16 @@ def new_event(data: str) -> NewEvent:
     )
 
 
-def make_app(database_url: str, *, collectors: CollectorRegistry | None = None, **api: Any) -> FastAPI:
+def make_app(
+    database_url: str,
+    *,
+    collectors: CollectorRegistry | None = None,
+    registry: PipelineRegistry = REGISTRY,
+    **api: Any,
+) -> FastAPI:
     """Make the app over a database; nothing is connected until it runs."""
     settings = Settings(database=DatabaseSettings(url=SecretStr(database_url)), api=ApiSettings(**api))
-    return create_app(settings, registry=REGISTRY, collectors=collectors or CollectorRegistry())
+    return create_app(settings, registry=registry, collectors=collectors or CollectorRegistry())
 
 
 def client_of(app: FastAPI) -> httpx.AsyncClient:

@@ -12,4 +12,5 @@ class Fetching:
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Any]:
         """See ``storage.ingest.Fetches``."""
-        return (await self._connection.exec_driver_sql(query, args)).mappings().all()
+        result = await self._connection.exec_driver_sql(query, args)
+        return result.mappings().all() if result.returns_rows else []

@@ -8,12 +8,13 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from events import Permanent, RetryAfter
-from pipelines import EventSchema, Node, Pipeline, RetryPolicy, Slo, Target, TaskContext
+from pipelines import EventSchema, Node, Pipeline, RetryPolicy, Sleep, Slo, Target, TaskContext, WaitForEvent
 
 
 class Probe(EventSchema):
@@ -156,6 +157,38 @@ class Busy(Node[Called]):
         raise RetryAfter(600)
 
 
+class Paid(EventSchema):
+    """What ``Pay`` waits for."""
+
+    order: int
+
+
+class Pay(WaitForEvent[Paid]):
+    """Waits until the event's number is paid."""
+
+    type = "test.paid"
+    match = "data.order"
+    timeout = timedelta(hours=1)
+
+    def key(self, ctx: TaskContext[Probe]) -> str:
+        """Return the number."""
+        return str(ctx.data.number)
+
+
+class PaySoon(Pay):
+    """Waits less long."""
+
+    timeout = timedelta(seconds=1)
+
+
+class Nap(Sleep):
+    """Sleeps as long as the event says."""
+
+    def seconds(self, ctx: TaskContext[Probe]) -> float:
+        """Return how long."""
+        return ctx.data.sleep
+
+
 steady = Pipeline(
     name="steady",
     types=("test.steady",),
@@ -187,3 +220,16 @@ choosy = Pipeline(
 busy = Pipeline(
     name="busy", types=("test.busy",), schema=Probe, start=Busy, retry=RetryPolicy(base=0.0, max_retry_after=90.0)
 )
+patient = Pipeline(name="patient", types=("test.patient",), schema=Probe, start=First, edges={First: Pay, Pay: Last})
+patient_then_slow = Pipeline(
+    name="patient_then_slow",
+    types=("test.patient_then_slow",),
+    schema=Probe,
+    start=First,
+    edges={First: Pay, Pay: Slow},
+)
+impatient = Pipeline(name="impatient", types=("test.impatient",), schema=Probe, start=PaySoon, edges={PaySoon: Last})
+shortlived = Pipeline(
+    name="shortlived", types=("test.shortlived",), schema=Probe, start=Pay, edges={Pay: Last}, lifetime=1.0
+)
+napping = Pipeline(name="napping", types=("test.napping",), schema=Probe, start=Nap, edges={Nap: Last})

@@ -17,7 +17,7 @@ from throughline.supervision import ProcessService, http_ok
 from throughline.supervision.service import stop, wait_ready
 
 ROOT = Path(__file__).parents[2]
-FINAL = frozenset({"succeeded", "failed", "cancelled", "unrouted"})
+FINAL = frozenset({"succeeded", "failed", "cancelled", "unrouted", "awaited"})
 
 AnswerT = TypeVar("AnswerT")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from throughline.chaos.effects import Call
-from throughline.chaos.flows import NODES
+from throughline.chaos.flows import NODES, REPLY
 from throughline.chaos.ledger import Sent
 
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
@@ -85,7 +85,7 @@ def audit(books: Books, *, when: When) -> Verdict:
 
 
 def _check_event(sent: Sent, runs: list[Row], verdict: Verdict) -> None:
-    """A promised event is there once, with one run that has ended; another is absent, or just so."""
+    """A promised event is there once, with one run that has ended; another isn't, or just so. A reply has no run."""
     name = f"event {sent.ce_id} ({sent.type}, answered {', '.join(sent.answers[-3:])})"
     if not runs:
         if sent.accepted:
@@ -95,6 +95,8 @@ def _check_event(sent: Sent, runs: list[Row], verdict: Verdict) -> None:
     if sent.accepted and {run["event_id"] for run in runs} != {sent.event_id}:
         told = f"{name} was promised as {sent.event_id} and is {runs[0]['event_id']}"
         verdict.lost.append(Finding(told, sent.phase))
+    if sent.type == REPLY:
+        return
     if len(runs) > 1:
         verdict.doubled.append(Finding(f"{name} has {len(runs)} runs", sent.phase))
     for run in runs:

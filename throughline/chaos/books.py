@@ -12,7 +12,9 @@ _RUNS = """
     FROM events e LEFT JOIN runs r USING (tenant, event_id) WHERE e.source = 'chaos'
 """
 _ATTEMPTS = "SELECT run_id, attempt, outcome, extract(epoch FROM finished_at)::float8 AS ended FROM attempts"
-_RESULTS = "SELECT run_id, node, attempt, status FROM node_results"
+_RESULTS = """
+    SELECT run_id, CASE WHEN item > 0 THEN node || ':' || item ELSE node END AS node, attempt, status FROM node_results
+"""
 
 
 def read_books(ledger: Ledger, effects: Path, postgres: EmbeddedPostgres) -> Books:

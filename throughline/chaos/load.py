@@ -7,12 +7,14 @@ from typing import Final
 import httpx
 
 from throughline.chaos.background import Background
+from throughline.chaos.flows import REPLY
 from throughline.chaos.ledger import NORMAL, Answer, Ledger, Sent
 
 _TIMEOUT: Final = 10.0
 _MOST_OPEN: Final = 400
 _TICK: Final = 0.05
 _TRIES: Final = 20
+_TRIES_OF_REPLY: Final = 200
 _STORED: Final = frozenset({200, 202})
 
 
@@ -44,7 +46,7 @@ class Load:
     def stop(self) -> None:
         """Send nothing new; wait until every request has its answer."""
         self.rate = 0.0
-        self._background.call(self._drain(), timeout=_TIMEOUT * 4)
+        self._background.call(self._drain(), timeout=_TIMEOUT * 6)
 
     def burst(self, count: int, *, type_: str = "chaos.steady", **data: object) -> list[Sent]:
         """Send events side by side, beside the steady ones; return without waiting for their answers."""
@@ -73,8 +75,12 @@ class Load:
 
     def _any(self) -> Sent:
         draw = self._random.random()
-        if draw < 0.80:  # noqa: PLR2004 - the mix: mostly waiting, some long, some failing, some computing
+        if draw < 0.70:  # noqa: PLR2004 - the mix: mostly at work for a moment, some long, some failing, some computing
             return self._new("chaos.steady", {"wait": round(self._random.random() * 0.3, 3)})
+        if draw < 0.75:  # noqa: PLR2004
+            return self._new("chaos.spread", {"wait": 0.2, "fail_attempts": self._random.choice((0, 1))})
+        if draw < 0.80:  # noqa: PLR2004
+            return self._new("chaos.waiting", {"wait": round(0.2 + self._random.random() * 3.0, 3)})
         if draw < 0.86:  # noqa: PLR2004
             return self._new("chaos.steady", {"wait": round(1.0 + self._random.random() * 3.0, 3)})
         if draw < 0.95:  # noqa: PLR2004
@@ -82,22 +88,28 @@ class Load:
         return self._new("chaos.computing", {"burn": 0.005})
 
     def _new(self, type_: str, data: dict[str, object], *, steady: bool = True) -> Sent:
-        data = {"ledger": self._effects, **data}
-        sent = Sent(ce_id=f"{next(self._numbers)}", type=type_, data=data, phase=self.phase, steady=steady)
+        ce_id = f"{next(self._numbers)}"
+        data = {"ledger": self._effects, "case": ce_id, **data}
+        sent = Sent(ce_id=ce_id, type=type_, data=data, phase=self.phase, steady=steady)
         self.ledger.begin(sent)
         return sent
 
     def _spawn(self, sent: Sent) -> None:
-        task = self._background.loop.create_task(self._send(sent, again=self._random.random() < 0.5))  # noqa: PLR2004
+        tries = _TRIES if self._random.random() < 0.5 else 1  # noqa: PLR2004
+        task = self._background.loop.create_task(self._send(sent, tries=tries))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _send(self, sent: Sent, *, again: bool) -> None:
-        for _ in range(_TRIES if again else 1):
+    async def _send(self, sent: Sent, *, tries: int) -> None:
+        for _ in range(tries):
             await self._post(sent)
             if sent.accepted:
-                return
+                break
             await asyncio.sleep(0.5 + self._random.random())
+        if sent.type == "chaos.waiting":
+            # Whatever was answered, the run may be there. Some replies come before it waits, most while it does.
+            await asyncio.sleep(self._random.random() * 5.0)
+            await self._send(self._new(REPLY, {"case": sent.data["case"]}, steady=False), tries=_TRIES_OF_REPLY)
 
     async def _post(self, sent: Sent) -> None:
         if self._http is None:

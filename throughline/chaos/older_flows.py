@@ -1,9 +1,20 @@
 """``flows`` as they were a release ago: ``chaos_grown`` had a node less, and ``chaos_fresh`` did not exist."""
 
 from pipelines import Pipeline
-from throughline.chaos.flows import Confirm, Reserve, Weigh, Work, computing, flaky, poisonous, steady
+from throughline.chaos.flows import (
+    Confirm,
+    Reserve,
+    Weigh,
+    Work,
+    computing,
+    flaky,
+    poisonous,
+    spread,
+    steady,
+    waiting,
+)
 
-__all__ = ["computing", "flaky", "grown", "poisonous", "steady"]
+__all__ = ["computing", "flaky", "grown", "poisonous", "spread", "steady", "waiting"]
 
 grown = Pipeline(
     name="chaos_grown",

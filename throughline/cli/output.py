@@ -23,6 +23,8 @@ STATUS_STYLE = {
     "running": "cyan",
     "queued": "blue",
     "unrouted": "yellow",
+    "awaited": "blue",
+    "suspended": "blue",
     "skipped": "dim",
     "lost": "red",
     "retried": "yellow",

@@ -12,6 +12,7 @@ from throughline.cli.output import console, print_whole, styled
 app = typer.Typer(help="Find runs, cancel, replay or purge them.", no_args_is_help=True)
 
 RunId = Annotated[str, typer.Argument(help="The run's id.")]
+_PUT_OFF = frozenset({"waiting", "sleeping", "limited"})
 _KIND_HELP = "error, timeout, invalid_output, invalid_event or poisoned."
 
 
@@ -47,7 +48,7 @@ def list_(  # noqa: PLR0913 - each filter of the API
             run["run_id"],
             run["event_id"],
             run["pipeline"],
-            styled(run["status"]),
+            styled(run["status"]) + (f" ({run['reason']})" if run["reason"] in _PUT_OFF else ""),
             str(run["attempt"]),
             ended,
             escape(_error(run)),

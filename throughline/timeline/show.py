@@ -7,7 +7,7 @@ from rich.text import Text
 
 from throughline.cli.output import STATUS_STYLE, console, duration, plain
 from throughline.timeline.axis import Axis
-from throughline.timeline.steps import Kind, Step, error_line, span_of, steps_of, time_of
+from throughline.timeline.steps import Kind, Step, error_line, span_of, steps_of, time_of, wait_line
 
 _LEAST_BAR = 16
 _LATER = 1.0
@@ -41,6 +41,8 @@ def event_lines(event: dict[str, Any], *, width: int, now: datetime) -> Iterator
     yield _fact("id", event["id"])
     yield _fact("accepted", event["received_at"])
     yield from _trace(event)
+    for wait in event.get("ended_waits", ()):
+        yield _fact("ended", f"the wait of run {wait['run_id']} in {wait['node']}")
     replays = {run["replay_of"]: run["run_id"] for run in event["runs"]}
     runs = [run | {"replayed_by": replays.get(run["run_id"])} for run in event["runs"]]
     if runs:
@@ -120,9 +122,7 @@ class _Waterfall:
 
     def _foot(self, run: dict[str, Any]) -> Iterator[Text]:
         if run["status"] == "queued" and run["reason"]:
-            left = (time_of(run["available_at"]) - self._now).total_seconds()
-            due = f", due in {duration(left)}" if left > 0 else ""
-            yield self._cut(f"  waits in queue {plain(run['queue'])}: {run['reason']}{due}")
+            yield from (self._cut(f"  {line}") for line in self._why_queued(run))
         if run["cancel_requested_at"]:
             asked = duration((time_of(run["cancel_requested_at"]) - time_of(run["created_at"])).total_seconds())
             reason = f": {plain(run['cancel_reason'])}" if run["cancel_reason"] else ""
@@ -134,6 +134,16 @@ class _Waterfall:
             yield self._cut(f"  {run['failure']['kind']}: {error_line(run['error'])}", style="red")
         if run["replayed_by"]:
             yield Text(f"  replayed by {run['replayed_by']}")
+
+    def _why_queued(self, run: dict[str, Any]) -> Iterator[str]:
+        left = (time_of(run["available_at"]) - self._now).total_seconds()
+        lasting = [wait for wait in run.get("waits", ()) if wait["ended_at"] is None]
+        if left > 0 and lasting:
+            yield wait_line(lasting[-1])
+            yield f"until {lasting[-1]['until'][:19]}Z, for {duration(left)} more"
+            return
+        due = f", due in {duration(left)}" if left > 0 else ""
+        yield f"waits in queue {plain(run['queue'])}: {run['reason']}{due}"
 
     def _step(self, step: Step, made: datetime) -> Text:
         style = STATUS_STYLE.get(step.status, "") if step.kind is not Kind.WAIT else "dim"

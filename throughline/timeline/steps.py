@@ -8,7 +8,7 @@ from typing import Any
 
 from throughline.cli.output import plain
 
-_QUEUED_AGAIN = frozenset({"retried", "lost", "handed_back"})
+_QUEUED_AGAIN = frozenset({"retried", "lost", "handed_back", "suspended"})
 """Outcomes after which a run was queued anew, so that when it had been due before is known no more."""
 
 
@@ -56,7 +56,7 @@ def steps_of(run: dict[str, Any], *, now: datetime) -> Iterator[Step]:
     for place, attempt in enumerate(run["attempts"]):
         begin = time_of(attempt["started_at"])
         is_last = place == len(run["attempts"]) - 1 and attempt["outcome"] not in _QUEUED_AGAIN
-        yield from _waits(outcome, since, begin, due=due if is_last else None)
+        yield from _between(run, outcome, since, begin, due=due if is_last else None)
         nodes = [node for node in run["nodes"] if node["attempt"] == attempt["attempt"]]
         yield _attempt(attempt, nodes, now=now)
         yield from map(_node, nodes)
@@ -64,7 +64,54 @@ def steps_of(run: dict[str, Any], *, now: datetime) -> Iterator[Step]:
         since = time_of(attempt["finished_at"]) if attempt["finished_at"] else ended
     if run["status"] == "queued" or since < ended:
         is_open = run["status"] == "queued"
-        yield from _waits(outcome, since, ended, due=due, is_open=is_open)
+        yield from _between(run, outcome, since, ended, due=due, is_open=is_open)
+
+
+def wait_line(wait: dict[str, Any]) -> str:
+    """Return in one line what a wait is for."""
+    if wait["type"] is None:
+        return f"sleeps in {plain(wait['node'])}"
+    return f"waits in {plain(wait['node'])} for {plain(wait['type'])} with {wait['path']} = {plain(wait['key'])}"
+
+
+def _between(
+    run: dict[str, Any],
+    outcome: str | None,
+    begin: datetime,
+    end: datetime,
+    *,
+    due: datetime | None,
+    is_open: bool = False,
+) -> Iterator[Step]:
+    """Yield what lies between two attempts, or after the last."""
+    wait = _wait_at(run, begin) if outcome == "suspended" else None
+    if wait is None:
+        yield from _waits(outcome, begin, end, due=due, is_open=is_open)
+        return
+    over = time_of(wait["ended_at"] if wait["event_id"] else wait["until"])
+    until = min(max(over, begin), end)
+    yield Step(
+        kind=Kind.WAIT,
+        label="sleeping" if wait["type"] is None else "waiting",
+        begin=begin,
+        end=until,
+        open=is_open and over > end,
+        notes=(wait_line(wait), *_ended_by(wait)),
+    )
+    if until < end:
+        yield Step(kind=Kind.WAIT, label="queued", begin=until, end=end, open=is_open)
+
+
+def _wait_at(run: dict[str, Any], moment: datetime) -> dict[str, Any] | None:
+    """Return the wait that a run was put off for at a moment: the latest one that had begun."""
+    begun: list[dict[str, Any]] = [wait for wait in run.get("waits", ()) if time_of(wait["began_at"]) <= moment]
+    return begun[-1] if begun else None
+
+
+def _ended_by(wait: dict[str, Any]) -> tuple[str, ...]:
+    if wait["ended_at"] is None or wait["type"] is None:
+        return ()
+    return (f"ended by event {wait['event_id']}" if wait["event_id"] else "the time was over",)
 
 
 def _waits(

@@ -2,8 +2,8 @@ import time
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from observability.metrics import Metrics, QueueState
-from storage import standing
+from observability.metrics import Metrics, PutOff, QueueState
+from storage import matching, standing
 from storage.records import QueueState as QueueCounts
 from worker.relay.database import Database
 
@@ -35,20 +35,26 @@ class Gauges:
         async with self._database.reading() as connection:
             states = await standing.queue_states(connection)
             dead, unrouted = await standing.standing_counts(connection)
+            unmatched = await matching.oldest_age(connection)
         took = time.monotonic() - began
         self._show(states)
         self._queues.update(state.queue for state in states)
         self._metrics.dead_runs.labels().set(dead)
         self._metrics.unrouted_events.labels().set(unrouted)
+        self._metrics.match_oldest_age.labels().set(unmatched)
         return max(_SECONDS, took * _SHARE)
 
     def _show(self, states: Iterable[QueueCounts]) -> None:
         depth, age = self._metrics.queue_depth, self._metrics.queue_oldest_age
+        put_off = self._metrics.suspended_runs
         depth.clear()
         age.clear()
+        put_off.clear()
         for state in states:
             depth.labels(queue=state.queue, state=QueueState.DUE).set(state.due)
             depth.labels(queue=state.queue, state=QueueState.LATER).set(state.delayed)
             depth.labels(queue=state.queue, state=QueueState.SENT).set(state.published)
             depth.labels(queue=state.queue, state=QueueState.RUNNING).set(state.running)
             age.labels(queue=state.queue, state=QueueState.DUE).set(state.oldest_age)
+            put_off.labels(queue=state.queue, reason=PutOff.WAITING).set(state.waiting)
+            put_off.labels(queue=state.queue, reason=PutOff.SLEEPING).set(state.sleeping)

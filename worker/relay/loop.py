@@ -20,6 +20,7 @@ from worker.relay.backoff import Backoff
 from worker.relay.carried import connect
 from worker.relay.database import Database
 from worker.relay.gauges import Gauges
+from worker.relay.matching import Matching
 from worker.relay.postgres_gauges import PostgresGauges
 from worker.relay.publisher import Publisher
 from worker.relay.publishing import Publishing
@@ -27,6 +28,8 @@ from worker.relay.redis_gauges import RedisGauges
 from worker.relay.rescue import Rescue
 from worker.relay.retention import Retention
 
+_WOKEN: Final = ("publish", "match")
+"""The parts that a notification wakes."""
 _LISTEN_SECONDS: Final = 2.0
 _KEEP_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 1.0
@@ -65,25 +68,31 @@ class Relay:
             metrics=metrics,
             spans=self._spans,
         )
+        self._matching = Matching(database=self._database, metrics=metrics)
         self._gauges = Gauges(database=self._database, metrics=metrics)
         self._postgres_gauges = PostgresGauges(database=self._database, metrics=metrics)
         self._redis_gauges = RedisGauges(self._redis, queues=self._known_queues, metrics=metrics)
         self._accounting = Accounting(database=self._database, metrics=metrics)
         self._retention = Retention(settings.retention, database=self._database)
         self._levels = LevelWatch(settings.log.level, read=self._asked_level)
-        self._wake = asyncio.Event()
+        self._wakes = {name: asyncio.Event() for name in _WOKEN}
         self._stop = asyncio.Event()
-        self._listener = WakeListener(settings.database, application="relay-listen", on_wake=self._wake.set)
+        self._listener = WakeListener(settings.database, application="relay-listen", on_wake=self._wake)
 
     def stop(self) -> None:
         """Let ``run`` return within some two seconds. Not to be called from another thread."""
         self._stop.set()
-        self._wake.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        for wake in self._wakes.values():
+            wake.set()
 
     async def run(self) -> None:
         """Work until ``stop``. PostgreSQL and Redis may come and go; neither ends it."""
         steps: dict[str, Callable[[], Awaitable[float]]] = {
             "publish": self._publishing.run_once,
+            "match": self._match_step,
             "rescue": self._rescue_step,
             "make spans": self._spans_step,
             "keep": self._keep_step,
@@ -107,9 +116,10 @@ class Relay:
 
     async def _repeat(self, name: str, step: Callable[[], Awaitable[float]]) -> None:
         backoff = Backoff(first=0.2, longest=2.0)
+        woken = self._wakes.get(name)
         while not self._stop.is_set():
-            if name == "publish":
-                self._wake.clear()
+            if woken is not None:
+                woken.clear()
             try:
                 wait = await step()
             except Exception as error:  # noqa: BLE001 - a part that dies would be missed by nobody until it is too late
@@ -118,7 +128,7 @@ class Relay:
             else:
                 if lasted := backoff.succeeded():
                     _log.info("a part of the relay works again", part=name, seconds=round(lasted, 1))
-            await self._pause(wait, self._wake if name == "publish" and not backoff.failing else self._stop)
+            await self._pause(wait, self._stop if woken is None or backoff.failing else woken)
 
     @staticmethod
     def _failed(name: str, error: Exception) -> None:
@@ -139,8 +149,14 @@ class Relay:
 
     async def _rescue_step(self) -> float:
         if await self._rescue.run_once():
-            self._wake.set()
+            self._wakes["publish"].set()
         return self._settings.relay.poll_interval
+
+    async def _match_step(self) -> float:
+        wait = await self._matching.run_once(interval=self._settings.relay.poll_interval)
+        if self._matching.ended:
+            self._wakes["publish"].set()
+        return wait
 
     async def _spans_step(self) -> float:
         await self._spans.make()

@@ -20,6 +20,7 @@ class Retention:
         self._settings = settings
         self._database = database
         self._place = retention.START
+        self._awaited = retention.START
         self._events = 0
 
     async def run_once(self) -> float:
@@ -40,8 +41,16 @@ class Retention:
             self._place = removed.place
             return (time.monotonic() - began) * _SHARE
         async with self._database.transaction() as connection:
+            removed = await retention.remove_awaited(
+                connection, age=age, most=self._settings.batch, place=self._awaited
+            )
+        self._events += removed.events
+        if removed.place is not None:
+            self._awaited = removed.place
+            return (time.monotonic() - began) * _SHARE
+        async with self._database.transaction() as connection:
             leases = await retention.remove_leases(connection, age=age, most=_MOST_LEASES)
         if self._events or leases:
             _log.info("removed what ended long ago", events=self._events, leases=leases, days=self._settings.days)
-        self._place, self._events = retention.START, 0
+        self._place, self._awaited, self._events = retention.START, retention.START, 0
         return self._settings.interval

@@ -51,7 +51,7 @@ class World:
     def begin(self) -> None:
         """Forget everything."""
         self.takings = {}
-        self.change("TRUNCATE events, runs, attempts, node_results, worker_leases, run_deltas")
+        self.change("TRUNCATE events, runs, attempts, node_results, waits, event_keys, worker_leases, run_deltas")
 
     def change(self, statement: str, **values: object) -> None:
         async def changing() -> None:

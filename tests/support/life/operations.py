@@ -18,6 +18,7 @@ from events import AttemptOutcome, FailureKind, NodeStatus, QueueReason, RunStat
 from storage import accounting, cancels, claims, due, ingest, leases, outcomes, replays, retention
 from storage.deaths import Death
 from storage.records import NewEvent, NewRun, NodeResult
+from storage.wait_writes import WaitWrite
 from tests.support.driver import Fetching
 from tests.support.life.state import Key, Lease, Node, Run, State
 
@@ -255,14 +256,26 @@ class Ending:
 
     @property
     def status(self) -> RunStatus:
-        if self.outcome in {AttemptOutcome.RETRIED, AttemptOutcome.HANDED_BACK}:
+        if self.reason is not None:
             return RunStatus.QUEUED
         return RunStatus(self.outcome.value)
 
     @property
     def reason(self) -> QueueReason | None:
-        words = {AttemptOutcome.RETRIED: QueueReason.RETRY, AttemptOutcome.HANDED_BACK: QueueReason.HANDED_BACK}
+        words = {
+            AttemptOutcome.RETRIED: QueueReason.RETRY,
+            AttemptOutcome.HANDED_BACK: QueueReason.HANDED_BACK,
+            AttemptOutcome.SUSPENDED: QueueReason.SLEEPING,
+        }
         return words.get(self.outcome)
+
+    @property
+    def wait(self) -> WaitWrite | None:
+        if self.outcome is not AttemptOutcome.SUSPENDED:
+            return None
+        return WaitWrite(
+            tenant=TENANT, run_id=self.run_id, attempt=self.attempt, node=f"nap {self.attempt}", seconds=self.delay
+        )
 
     @property
     def failed(self) -> bool:
@@ -299,6 +312,7 @@ class Finish(Operation):
                 error='{"type": "Broken"}' if ending.failed else None,
                 spent=int(ending.outcome is AttemptOutcome.RETRIED),
                 nodes=tuple(_node_writes(ending.run_id, ending.attempt, ending.nodes)),
+                wait=ending.wait,
             )
             for ending in self.endings
         ]
@@ -315,7 +329,7 @@ def _end(run: Run, ending: Ending) -> None:
     run.errors += ending.outcome is AttemptOutcome.RETRIED
     run.kind = "error" if status == "failed" else None
     run.error = "Broken" if ending.failed else None
-    if ending.outcome is AttemptOutcome.RETRIED:
+    if ending.outcome in {AttemptOutcome.RETRIED, AttemptOutcome.SUSPENDED}:
         run.queue, run.home = run.home or run.queue, None
     run.write(dict(ending.nodes))
     if cancelled or ending.reason is None:

@@ -34,3 +34,9 @@ def test_every_status_but_queued_is_reached_from_another() -> None:
 )
 def test_an_events_status_is_told_by_its_runs(runs: list[RunStatus], expected: EventStatus) -> None:
     assert event_status(runs) is expected
+    if runs:
+        assert event_status(runs, awaited=True) is expected
+
+
+def test_an_event_that_no_pipeline_takes_is_awaited_where_runs_may_wait_for_it() -> None:
+    assert event_status([], awaited=True) is EventStatus.AWAITED

@@ -240,3 +240,60 @@ def test_idle_time_between_runs_is_cut_out_and_other_waits_are_not() -> None:
     assert axis.bar(Kind.WAIT, 10, 10) == " " * 9 + "·/" + " " * 10
     assert Axis([(0, 1), (1.5, 3)], columns=6).bar(Kind.NODE, 0, 3) == "━" * 6
     assert Axis([(0, 0)], columns=4).bar(Kind.NODE, 0, 0, is_open=True) == ">   "
+
+
+def a_wait(begin: float, until: float, ended: float | None, **more: Any) -> dict[str, Any]:
+    return {
+        "node": "pay",
+        "type": "order.paid",
+        "path": "data.order",
+        "key": "17",
+        "began_at": at(begin),
+        "until": at(until),
+        "ended_at": None if ended is None else at(ended),
+        "event_id": None,
+    } | more
+
+
+def test_a_run_that_waits_says_for_what_and_until_when() -> None:
+    run = a_run(
+        FIRST,
+        status="queued",
+        reason="waiting",
+        available_at=at(7200),
+        attempts=[an_attempt(1, 0, 1, "suspended")],
+        waits=[a_wait(1, 7200, None)],
+    )
+    lines = lines_of(an_event(run, status="queued"), now=ZERO + timedelta(seconds=3600))
+    what = "waits in pay for order.paid with data.order = 17"
+    assert lines[-2:] == [f"  {what}", "  until 2026-01-02T05:04:05Z, for 1 h more"]
+    (row,) = (line for line in lines if line.startswith("  waiting "))
+    assert row.split()[1] == "+1.0"
+    assert row.endswith(">")
+    assert f"      {what}" in lines
+
+
+@pytest.mark.parametrize(
+    ("wait", "label", "told"),
+    [
+        (a_wait(1, 100, 30, event_id=SECOND), "waiting", f"ended by event {SECOND}"),
+        (a_wait(1, 30, 31), "waiting", "the time was over"),
+        (a_wait(1, 30, 31, type=None, path=None, key=None), "sleeping", "sleeps in pay"),
+    ],
+)
+def test_a_wait_that_is_over_says_what_ended_it_and_what_came_then_was_the_queue(
+    wait: dict[str, Any], label: str, told: str
+) -> None:
+    attempts = [an_attempt(1, 0, 1, "suspended"), an_attempt(2, 32, 33, "succeeded")]
+    run = a_run(FIRST, attempts=attempts, waits=[wait], finished_at=at(33), available_at=at(30))
+    lines = lines_of(an_event(run))
+    (waited,) = (line for line in lines if line.startswith(f"  {label} "))
+    (queued,) = (line for line in lines[lines.index(waited) :] if line.startswith("  queued "))
+    assert waited.split()[3:5] == ["29.0", "s"]
+    assert queued.split()[3:5] == ["2.0", "s"]
+    assert any(told in line for line in lines)
+
+
+def test_an_event_names_the_waits_that_it_ended() -> None:
+    event = an_event(status="awaited") | {"ended_waits": [{"run_id": FIRST, "node": "pay", "ended_at": at(1)}]}
+    assert f"ended     the wait of run {FIRST} in pay" in lines_of(event)
