@@ -1,9 +1,11 @@
 """A pipeline with every kind of node: drawn, and run in this process."""
 
 import re
+from dataclasses import asdict
 from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
+from api.schemas import PipelineInfo
 from events import Event, JsonValue, Succeeded, Suspended, new_id
 from pipelines.drawing import mermaid, picture_of, svg
 from pipelines.drawing.reading import KINDS
@@ -23,6 +25,13 @@ def event(type_: str, **data: object) -> Event:
 def test_no_kind_of_node_is_without_a_figure() -> None:
     assert {step.kind for step in every_kind.all_steps.values()} == set(NodeKind)
     assert set(KINDS) == set(NodeKind)
+
+
+def test_the_api_describes_what_nodes_are_made_of() -> None:
+    shown = PipelineInfo(**asdict(every_kind.describe()))
+    within = {node.name: [inner.name for inner in node.nodes] for node in shown.nodes if node.nodes}
+    assert within["checks"] == ["check_stock", "check_fraud"]
+    assert within["enrich"][0] == "enrich.look_up"
 
 
 def test_every_kind_as_mermaid() -> None:
