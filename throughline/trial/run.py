@@ -50,25 +50,38 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """A wait that the run came to; ``event`` is what ended it, ``lasts`` says that nothing has."""
+
+    suspended: Suspended
+    began: datetime
+    event: Event | None
+    lasts: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
     """What became of the event. ``stood_in`` says of the nodes that were answered for why, by their names,
     and ``taken_over`` holds what stands for those of them that no single call makes.
-
-    ``waits_for`` is what the run waits for at its end, where nobody gave it the event.
     """
 
     pipeline: Pipeline[Any]
     event: Event
     run_id: UUID
     attempts: tuple[Attempt, ...]
+    waits: tuple[Wait, ...]
     stood_in: Mapping[str, str]
     taken_over: tuple[NodeRecord, ...]
-    waits_for: AwaitedEvent | None
 
     @property
     def outcome(self) -> Outcome:
         """How the last try ended."""
         return self.attempts[-1].outcome
+
+    @property
+    def waits_for(self) -> AwaitedEvent | None:
+        """What the run waits for at its end, where nobody gave it the event."""
+        return self.waits[-1].suspended.awaited if self.waits and self.waits[-1].lasts else None
 
 
 async def try_out(
@@ -113,7 +126,7 @@ class _Trial:
         self._waits: dict[str, WaitState] = {}
         self._permits: set[LimitKey] = set()
         self._done = dict(answers.taken_over)
-        self._waits_for: AwaitedEvent | None = None
+        self._told: list[Wait] = []
 
     async def attempt(self, number: int) -> bool:
         """Try once; return whether another try is to follow."""
@@ -149,11 +162,10 @@ class _Trial:
         if outcome.reason is QueueReason.LIMITED:
             return True
         event = next((one for one in self._arriving if outcome.awaited and matches(outcome.awaited, one)), None)
-        if outcome.awaited is not None and event is None and not self._expire:
-            self._waits_for = outcome.awaited
-            return False
+        lasts = outcome.awaited is not None and event is None and not self._expire
+        self._told.append(Wait(suspended=outcome, began=self._attempts[-1].ended, event=event, lasts=lasts))
         self._waits[outcome.node] = WaitState(remaining=outcome.delay if event else 0.0, event=event)
-        return True
+        return not lasts
 
     def tried(self) -> Tried:
         return Tried(
@@ -161,9 +173,9 @@ class _Trial:
             event=self._event,
             run_id=self._run_id,
             attempts=tuple(self._attempts),
+            waits=tuple(self._told),
             stood_in=self._answers.used,
             taken_over=tuple(self._answers.taken_over.values()),
-            waits_for=self._waits_for,
         )
 
 

@@ -1,12 +1,12 @@
 """A tried run in the form of the API's answer, which the timeline shows."""
 
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from events import Cancelled, ErrorInfo, Failed, Retry, RunStatus, Succeeded, Suspended
 from pipelines import NodeRecord
-from throughline.trial.run import ENDS, Attempt, Tried
+from throughline.trial.run import ENDS, Attempt, Tried, Wait
 
 _STATUS = {Succeeded: RunStatus.SUCCEEDED, Failed: RunStatus.FAILED, Cancelled: RunStatus.CANCELLED}
 
@@ -17,6 +17,7 @@ def story_of(tried: Tried) -> dict[str, Any]:
     error = _error(outcome)
     status = _STATUS.get(type(outcome), RunStatus.QUEUED)
     ended = status is not RunStatus.QUEUED
+    waits = [_wait(wait) for wait in tried.waits]
     made = tried.attempts[0].began.isoformat()
     return {
         "run_id": str(tried.run_id),
@@ -27,7 +28,7 @@ def story_of(tried: Tried) -> dict[str, Any]:
         "queue": tried.pipeline.queue,
         "status": status.value,
         "reason": outcome.reason.value if isinstance(outcome, Suspended) else None,
-        "available_at": made,
+        "available_at": waits[-1]["until"] if waits and not ended else made,
         "attempt": last.number,
         "created_at": made,
         "finished_at": last.ended.isoformat() if ended else None,
@@ -44,8 +45,25 @@ def story_of(tried: Tried) -> dict[str, Any]:
             *(_node(record, 0) for record in tried.taken_over),
             *(_node(record, attempt.number) for attempt in tried.attempts for record in attempt.records),
         ],
+        "waits": waits,
         "stood_in": dict(tried.stood_in),
         "waits_for": asdict(tried.waits_for) if tried.waits_for else None,
+    }
+
+
+def _wait(wait: Wait) -> dict[str, Any]:
+    """Return a wait that lasts, or was over when it began."""
+    awaited, lasts = wait.suspended.awaited, wait.lasts
+    until = wait.began + timedelta(seconds=wait.suspended.delay if lasts else 0.0)
+    return {
+        "node": wait.suspended.node,
+        "type": awaited.type if awaited else None,
+        "path": awaited.path if awaited else None,
+        "key": awaited.key if awaited else None,
+        "began_at": wait.began.isoformat(),
+        "until": until.isoformat(),
+        "ended_at": None if lasts else wait.began.isoformat(),
+        "event_id": str(wait.event.event_id) if wait.event else None,
     }
 
 

@@ -67,14 +67,19 @@ async def test_a_wait_is_told_with_what_it_waits_for() -> None:
     assert story["waits_for"] == {"type": "kinds.paid", "path": "data.order_id", "key": "A-7"}
     assert (story["status"], story["reason"]) == ("queued", "waiting")
     lines = "\n".join(line.plain for line in run_lines(story, width=120, now=datetime.now(UTC)))
-    assert "waiting" in lines
+    assert "waits in await_payment for kinds.paid with data.order_id = A-7" in lines
 
 
 async def test_it_goes_on_with_an_event_that_arrives_and_sleeps_no_longer_than_it_takes_to_say_so() -> None:
     arriving = [event("kinds.paid"), event("kinds.other")]
     ended = await try_out(every_kind, event("kinds.order"), answers=Answers(every_kind), arriving=arriving)
     assert ended.outcome == Succeeded()
-    outputs = {node["node"]: node["output"] for node in story_of(ended)["nodes"] if not node["item"]}
+    story = story_of(ended)
+    assert [(wait["node"], wait["event_id"]) for wait in story["waits"]] == [
+        ("await_payment", str(arriving[0].event_id)),
+        ("cool_down", None),
+    ]
+    outputs = {node["node"]: node["output"] for node in story["nodes"] if not node["item"]}
     assert outputs["await_payment"] == {"order_id": "A-7"}
     assert outputs["thank"] == "thanks, known"
     assert set(ended.stood_in) == {"check_fraud", "reserve_items"}
