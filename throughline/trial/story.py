@@ -8,46 +8,48 @@ from events import Cancelled, ErrorInfo, Failed, Retry, RunStatus, Succeeded, Su
 from pipelines import NodeRecord
 from throughline.trial.run import ENDS, Attempt, Tried, Wait
 
+_NOT_HERE = ("cancel_requested_at", "replay_of", "replay_from", "replayed_by", "trace_id")
+"""What can't befall a run that is only tried."""
+
 _STATUS = {Succeeded: RunStatus.SUCCEEDED, Failed: RunStatus.FAILED, Cancelled: RunStatus.CANCELLED}
 
 
 def story_of(tried: Tried) -> dict[str, Any]:
     """Return a run as ``GET /runs/{run_id}`` answers, and which nodes were answered for (``stood_in``)."""
-    outcome, last = tried.outcome, tried.attempts[-1]
-    error = _error(outcome)
-    status = _STATUS.get(type(outcome), RunStatus.QUEUED)
-    ended = status is not RunStatus.QUEUED
-    waits = [_wait(wait) for wait in tried.waits]
-    made = tried.attempts[0].began.isoformat()
+    pipeline = tried.pipeline
     return {
         "run_id": str(tried.run_id),
         "event_id": str(tried.event.event_id),
         "type": tried.event.type,
-        "pipeline": tried.pipeline.name,
-        "pipeline_version": tried.pipeline.version,
-        "queue": tried.pipeline.queue,
-        "status": status.value,
-        "reason": outcome.reason.value if isinstance(outcome, Suspended) else None,
-        "available_at": waits[-1]["until"] if waits and not ended else made,
-        "attempt": last.number,
-        "created_at": made,
-        "finished_at": last.ended.isoformat() if ended else None,
-        "failure": {"kind": outcome.kind.value, "error": error} if isinstance(outcome, Failed) else None,
-        "error": error,
-        "cancel_requested_at": None,
-        "cancel_reason": outcome.reason if isinstance(outcome, Cancelled) else None,
-        "replay_of": None,
-        "replay_from": None,
-        "replayed_by": None,
-        "trace_id": None,
+        "pipeline": pipeline.name,
+        "pipeline_version": pipeline.version,
+        "queue": pipeline.queue,
+        **_state(tried),
+        **dict.fromkeys(_NOT_HERE),
         "attempts": [_attempt(attempt) for attempt in tried.attempts],
         "nodes": [
             *(_node(record, 0) for record in tried.taken_over),
             *(_node(record, attempt.number) for attempt in tried.attempts for record in attempt.records),
         ],
-        "waits": waits,
+        "waits": [_wait(wait) for wait in tried.waits],
         "stood_in": dict(tried.stood_in),
         "waits_for": asdict(tried.waits_for) if tried.waits_for else None,
+    }
+
+
+def _state(tried: Tried) -> dict[str, Any]:
+    outcome, last = tried.outcome, tried.attempts[-1]
+    status, error, made = _STATUS.get(type(outcome)), _error(outcome), tried.attempts[0].began.isoformat()
+    return {
+        "status": (status or RunStatus.QUEUED).value,
+        "reason": outcome.reason.value if isinstance(outcome, Suspended) else None,
+        "available_at": _wait(tried.waits[-1])["until"] if tried.waits_for else made,
+        "attempt": last.number,
+        "created_at": made,
+        "finished_at": last.ended.isoformat() if status else None,
+        "failure": {"kind": outcome.kind.value, "error": error} if isinstance(outcome, Failed) else None,
+        "error": error,
+        "cancel_reason": outcome.reason if isinstance(outcome, Cancelled) else None,
     }
 
 
