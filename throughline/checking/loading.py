@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
@@ -91,5 +92,4 @@ def _place_of(error: BaseException, module: str) -> str:
 
 
 def _short(place: str) -> str:
-    here = f"{sys.path[0] or ''}/" if sys.path else ""
-    return place.removeprefix(here) if here != "/" else place
+    return place.removeprefix(f"{Path.cwd()}/")
