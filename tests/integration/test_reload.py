@@ -1,5 +1,6 @@
 """Reload on change, with the real supervisor and processes."""
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -29,7 +30,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "reloaded/__init__.py").touch()
     (tmp_path / "reloaded/flow.py").write_text("VALUE = 'first'\n")
     yield tmp_path
-    sys.modules.pop("reloaded", None)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "reloaded"]:
+        sys.modules.pop(name)
 
 
 class Stage:
@@ -112,3 +114,14 @@ def test_a_module_that_is_one_file_is_watched_alone(project: Path) -> None:
     (project / "beside.py").write_text("x = 1\n")
     (project / "single_flow.py").write_text("x = 10\n")
     assert watch.changed() == [project / "single_flow.py"]
+
+
+def test_what_a_module_imports_from_its_own_package_is_watched_with_it(project: Path) -> None:
+    (project / "reloaded/helping.py").write_text("x = 1\n")
+    (project / "reloaded/unused.py").write_text("x = 1\n")
+    (project / "reloaded/flow.py").write_text("import reloaded.helping\n")
+    importlib.import_module("reloaded.flow")
+    watch = Watch(["reloaded.flow"])
+    (project / "reloaded/unused.py").write_text("x = 10\n")
+    (project / "reloaded/helping.py").write_text("x = 10\n")
+    assert watch.changed() == [project / "reloaded/helping.py"]
