@@ -50,8 +50,8 @@ def make_pipeline(name: str, *, into: Path | None = None, tests: Path | None = N
     for path in files:
         if path.exists():
             raise NotOverwritten(f"{path} is there already; choose another name, or remove it")
-    if package and not (folder / "__init__.py").exists():
-        files = {folder / "__init__.py": PACKAGE} | files
+    inits = [Path(*package[: depth + 1]) / "__init__.py" for depth in range(len(package))]
+    files = {path: PACKAGE for path in inits if not path.exists()} | files
     _write(files)
     return Made(files=tuple(files), next_steps=tuple(_next(name, test, module="" if folder == _BUILTIN else module)))
 

@@ -24,7 +24,7 @@ def call(*command: str, project: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=project,
-        env={"PYTHONPATH": f"{project}:{ROOT}", "PATH": "/usr/bin:/bin", "HOME": str(project)},
+        env={"PYTHONPATH": f"{project}:{ROOT}", "MYPYPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(project)},
         check=False,
         capture_output=True,
         text=True,
@@ -36,7 +36,8 @@ def call(*command: str, project: Path) -> None:
 @pytest.mark.parametrize("into", [Path("acme/flows"), Path("flows"), Path()])
 def test_what_is_made_passes_its_test_and_the_linter(project: Path, into: Path) -> None:
     made = make_pipeline("order_intake", into=into)
-    assert (into / "order_intake.py") in made.files
+    inits = [folder / "__init__.py" for folder in reversed((into, *into.parents)) if folder != Path()]
+    assert made.files == (*inits, into / "order_intake.py", Path("tests/test_order_intake.py"))
     shutil.copy(ROOT / "pyproject.toml", project)
     call("ruff", "check", "--no-cache", ".", project=project)
     call("ruff", "format", "--no-cache", "--check", ".", project=project)
@@ -57,7 +58,8 @@ def test_beside_the_engine_it_is_sorted_as_a_part_of_it(project: Path) -> None:
         (project / folder).mkdir(parents=True)
         (project / folder / "__init__.py").touch()
     shutil.copy(ROOT / "pyproject.toml", project)
-    shutil.copy(ROOT / "pipelines/pipeline.py", project / "pipelines")
+    for name in ("__init__.py", "pipeline.py"):
+        shutil.copy(ROOT / "pipelines" / name, project / "pipelines")
     made = make_pipeline("intake")
     assert made.files == (Path("pipelines/flows/intake.py"), Path("tests/unit/pipelines/flows/test_intake.py"))
     assert not any("THROUGHLINE_PIPELINES_MODULES" in command for _, command in made.next_steps)
