@@ -121,13 +121,10 @@ async def _stop(task: "asyncio.Task[Ended]", step: Step) -> None:
             task.add_done_callback(_abandoned.discard)
 
 
-async def _guarded(
-    step: Step, other: Callable[[TaskContext[Any]], object] | None, context: TaskContext[Any], *item: object
-) -> Ended:
-    arguments = (context, *item)
+async def _guarded(step: Step, other: Callable[..., object] | None, *arguments: object) -> Ended:
     try:
         if other is not None:
-            value = other(context)
+            value = other(*arguments)
             return Ended(await value if inspect.isawaitable(value) else value)
         work = getattr(step.node(), step.method)
         if step.asynchronous:

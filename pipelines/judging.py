@@ -46,7 +46,12 @@ class Judge:
         return decide(error, budget.policy, spent, node=node, draw=draw)
 
     def of_all(
-        self, errors: Errors, before: Mapping[str | None, int], *, of: str, draw: Callable[[], float] = random.random
+        self,
+        errors: Errors,
+        before: Mapping[str | None, int],
+        *,
+        of: str,
+        draw: Callable[[], float] = random.random,
     ) -> Retry | Failed:
         """Judge what failed side by side in node ``of``: a final error ends the run, or the longest wait counts."""
         judged = [self.of(error, before, node=node, draw=draw) for node, error in errors]

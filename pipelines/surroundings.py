@@ -11,9 +11,12 @@ if TYPE_CHECKING:
 
 
 class StandIn(Protocol):
-    """Says what to call in a node's place, with the node's context; None: the node's own code."""
+    """Says what to call in a node's place; None: the node's own code.
 
-    def __call__(self, step: "Step", context: "TaskContext[Any]", /) -> "Callable[[TaskContext[Any]], object] | None":
+    It is called as the node is: with the context, and, for one of many items, with that.
+    """
+
+    def __call__(self, step: "Step", context: "TaskContext[Any]", /) -> Callable[..., object] | None:
         """Be asked before a call."""
 
 

@@ -20,13 +20,16 @@ from storage.tables import events, runs, waits
 LAST_ID: Final = UUID(int=2**128 - 1)
 FIRST_ID: Final = UUID(int=0)
 
+# The rows are bounded and ordered as the index on types has them: where only the event's id says the order, the planner
+# walks as gladly through the events of all types.
 _OF_TYPES = typed(
     """
     SELECT found.event_id
     FROM unnest(:types) AS asked(type) CROSS JOIN LATERAL (
         SELECT e.event_id FROM events e
-        WHERE e.tenant = :tenant AND e.type = asked.type AND e.event_id < :before AND e.event_id >= :since
-        ORDER BY e.event_id DESC LIMIT :most
+        WHERE e.tenant = :tenant AND e.type BETWEEN asked.type AND asked.type
+          AND (e.type, e.event_id) < (asked.type, :before) AND (e.type, e.event_id) >= (asked.type, :since)
+        ORDER BY e.type DESC, e.event_id DESC LIMIT :most
     ) AS found
     ORDER BY found.event_id DESC LIMIT :most
     """,

@@ -43,6 +43,11 @@ _ENDS: Final = {
 _KEPT: Final = frozenset({NodeStatus.SUCCEEDED, NodeStatus.STOPPED})
 
 
+def _is_done(record: NodeRecord) -> bool:
+    """Say whether a later try takes it up: also of a branch that was given up, which has an output to say so."""
+    return record.status in _KEPT or (record.status is NodeStatus.FAILED and record.output is not None)
+
+
 class EndlessRun(ThroughlineError):  # noqa: N818 - what is the matter, not that it is an error
     """A run was tried a thousand times and has not ended."""
 
@@ -146,7 +151,7 @@ class _Run:
             run_id=self._run_id,
             attempt=number,
             errors_by_node=self._told.errors,
-            done={key: record for key, record in self._journal.done.items() if record.status in _KEPT},
+            done={key: record for key, record in self._journal.done.items() if _is_done(record)},
             waits=self._told.waits,
             permits=self._told.permits,
             age=began,
@@ -161,7 +166,7 @@ class _Run:
             Attempt(number=number, outcome=_ENDS[type(outcome)], error=error, began=began, ended=ended)
         )
         if isinstance(outcome, Retry):
-            self._told.errors[outcome.error.node] += 1
+            self._told.errors.update(outcome.error.nodes or [outcome.error.node])
             self._clock.advance(outcome.delay)
         return outcome
 

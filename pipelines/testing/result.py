@@ -1,18 +1,19 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from events import Cancelled, ErrorInfo, Failed, FailureKind, JsonValue, NodeStatus, RunStatus, Succeeded
+from pipelines.journal import NodeRecord
 from pipelines.node import Node
 from pipelines.pipeline import Pipeline
 from pipelines.testing.life import Attempt, Life, Wait
-from pipelines.testing.script import NodeKey, names_of
-from pipelines.testing.story import differing, path, story
+from pipelines.testing.script import NodeKey, name_of
+from pipelines.testing.story import differing, story
+from pipelines.testing.ways import way
 
 OutputT = TypeVar("OutputT")
 
 _STATUS = {Succeeded: RunStatus.SUCCEEDED, Failed: RunStatus.FAILED, Cancelled: RunStatus.CANCELLED}
-_HAS_OUTPUT = frozenset({NodeStatus.SUCCEEDED, NodeStatus.STOPPED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +41,11 @@ class Result:
 
     @property
     def path(self) -> tuple[str, ...]:
-        """The names of the nodes that ran, each once, in the order in which they first ended, well or not."""
-        return path(self.life)
+        """The names of the nodes that ran, well or not, each once, in the order in which they first began.
+
+        What is made of others, a concurrent node or a sub-pipeline, stands before these.
+        """
+        return way(self.life.records, self.pipeline)
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -68,8 +72,18 @@ class Result:
     @property
     def outputs(self) -> dict[str, JsonValue]:
         """What the nodes that are done gave back, by their names, as JSON."""
-        done = (record for record in self.life.records if record.status in _HAS_OUTPUT and record.item == 0)
-        return {record.node: record.output for record in done}
+        return {record.node: record.output for record in self._done()}
+
+    @property
+    def stopped(self) -> str | None:
+        """Why a node ended the run by ``Stop``; None if none did."""
+        for record in self.life.records:
+            if record.status is NodeStatus.STOPPED and isinstance(record.output, Mapping):
+                return str(record.output.get("reason"))
+        return None
+
+    def _done(self) -> Iterator[NodeRecord]:
+        return (one for one in self.life.records if one.status is NodeStatus.SUCCEEDED and one.item == 0)
 
     def output(self, node: type[Node[OutputT]]) -> OutputT:
         """Return what a node gave back, as it comes back from JSON.
@@ -80,9 +94,9 @@ class Result:
 
         """
         __tracebackhide__ = True
-        name = names_of(self.pipeline, node)[0]
-        for record in reversed(self.life.records):
-            if record.node == name and record.item == 0 and record.status in _HAS_OUTPUT:
+        name = name_of(self.pipeline, node)
+        for record in self._done():
+            if record.node == name:
                 codec = self.pipeline.all_steps[name].codec
                 found: OutputT = codec.decode(codec.restore(record.output).text)
                 return found
@@ -112,7 +126,7 @@ class Result:
             raise AssertionError(f"the run {self.status}, and was to fail\n{self}")
         wanted: list[tuple[str, object, object, Callable[[Any, Any], bool]]] = [
             ("kind", kind, str(getattr(self.outcome, "kind", "")), str.__eq__),
-            ("node", node if node is None else names_of(self.pipeline, node)[0], found.node, str.__eq__),
+            ("node", node if node is None else name_of(self.pipeline, node), found.node, str.__eq__),
             ("error", getattr(error, "__qualname__", error), found.type, str.__eq__),
             ("message", match, found.message, lambda part, whole: part in whole),
         ]
@@ -124,13 +138,16 @@ class Result:
         if wrong:
             raise AssertionError("\n".join(["the run failed in another way", *wrong, str(self)]))
 
-    def assert_path(self, *nodes: NodeKey) -> None:
-        """Let the test fail, and show the difference, unless just these nodes ran, in this order."""
+    def assert_path(self, *nodes: NodeKey, any_order: bool = False) -> None:
+        """Let the test fail, and show the difference, unless just these nodes ran, in this order or in any."""
         __tracebackhide__ = True
-        expected = [names_of(self.pipeline, node)[0] for node in nodes]
-        if expected != list(self.path):
-            difference = differing(expected, self.path)
+        expected = [name_of(self.pipeline, node) for node in nodes]
+        ran = list(self.path)
+        if any_order:
+            expected, ran = sorted(expected), sorted(ran)
+        if expected != ran:
+            difference = differing(expected, ran)
             raise AssertionError(f"the run went another way (- expected, + ran)\n{difference}\n{self}")
 
     def __str__(self) -> str:
-        return f"the run's story:\n{story(self.life, left=self.left)}"
+        return f"the run's story:\n{story(self.life, self.path, left=self.left)}"

@@ -9,12 +9,13 @@ from events import Event
 from pipelines.event_types import TypeTable
 from pipelines.pipeline import Pipeline
 from pipelines.surroundings import StandIn, Surroundings
+from pipelines.testing.answers import ScriptError
 from pipelines.testing.arriving import Arriving
 from pipelines.testing.clock import FakeClock
 from pipelines.testing.jumping import JumpingLoop
 from pipelines.testing.life import live
 from pipelines.testing.result import Result
-from pipelines.testing.script import NodeKey, Script, ScriptError
+from pipelines.testing.script import NodeKey, Script
 
 FULL_JITTER: Final = 1.0
 """What is drawn in a test for the wait before another try: always the longest that the policy allows."""
@@ -47,9 +48,10 @@ def run(
     began = clock.elapsed
     around = surroundings_of(clock, scripted.stand_in)
     life = complete(live(pipeline, event, surroundings=around, clock=clock, arrivals=arrivals), clock)
-    scripted.check_used_up()
     left = tuple(one.type for one in arrivals.left)
-    return Result(pipeline=pipeline, life=life, duration=clock.elapsed - began, left=left)
+    result = Result(pipeline=pipeline, life=life, duration=clock.elapsed - began, left=left)
+    scripted.check_used_up(result.path)
+    return result
 
 
 def surroundings_of(clock: FakeClock, stand_in: StandIn | None = None) -> Surroundings:

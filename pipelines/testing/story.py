@@ -7,18 +7,18 @@ from events import Cancelled, ErrorInfo, Failed, QueueReason
 from pipelines.testing.life import Life, Wait
 
 
-def story(life: Life, *, left: Sequence[str] = ()) -> str:
-    """Tell a run's tries, waits and end; ``left`` are the events that ended no wait."""
-    return "\n".join(_lines(life, left))
+def story(life: Life, path: Sequence[str], *, left: Sequence[str] = ()) -> str:
+    """Tell a run's tries, waits, ``path`` and end; ``left`` are the events that ended no wait."""
+    return "\n".join(_lines(life, path, left))
 
 
-def _lines(life: Life, left: Sequence[str]) -> Iterator[str]:
+def _lines(life: Life, path: Sequence[str], left: Sequence[str]) -> Iterator[str]:
     waits = list(life.waits)
     for attempt in life.attempts:
         yield f"  try {attempt.number} at {span(attempt.began)}: {attempt.outcome}{_error(attempt.error)}"
         while waits and waits[0].began <= attempt.ended:
             yield f"    {_wait(waits.pop(0))}"
-    yield f"  ran: {' -> '.join(path(life)) or 'no node'}"
+    yield f"  ran: {' -> '.join(path) or 'no node'}"
     if left:
         yield f"  came, and ended no wait: {', '.join(left)}"
     outcome = life.outcome
@@ -28,11 +28,6 @@ def _lines(life: Life, left: Sequence[str]) -> Iterator[str]:
             yield from (f"    {line}" for line in outcome.error.traceback.splitlines())
     elif isinstance(outcome, Cancelled):
         yield f"  cancelled: {outcome.reason}"
-
-
-def path(life: Life) -> tuple[str, ...]:
-    """Return the names of the nodes that ran, each once, in the order in which they first ended."""
-    return tuple(dict.fromkeys(record.node for record in life.records if record.status != "skipped"))
 
 
 def span(seconds: float) -> str:

@@ -3,9 +3,11 @@
 import asyncio
 import importlib
 import json
+import os
 import re
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +17,21 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from typer.testing import CliRunner, Result
 
 from events import Event, Permanent
+from observability import logs
+from observability.secret_names import HIDDEN
 from pipelines import Pipeline, PipelineRegistry
 from pipelines.flows import issue_triage
 from pipelines.testing import event
 from settings import DatabaseSettings
 from storage import cancels
 from storage.engine import create_engine, transaction
-from tests.support import shop
+from tests.support import desk, shop
 from tests.support.produced import Produced
 from throughline.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 BODIES = sorted((ROOT.parent / "shared" / "data" / "github-webhooks").glob("*/*.json"))
+DESK = ROOT / "tests" / "support" / "desk.py"
 SHOP = ROOT / "tests" / "support" / "shop.py"
 TRIAGE = ROOT / "pipelines" / "flows" / "issue_triage.py"
 
@@ -48,8 +53,9 @@ Backtest = Callable[..., Any]
 
 
 @pytest.fixture
-def backtest(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Backtest:
+def backtest(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Backtest]:
     """Runs ``throughline backtest`` over a module of pipelines, in a thread: it has a loop of its own."""
+    monkeypatch.setattr(logs, "configure_logging", lambda settings, **_: HIDDEN.set(settings.redact))
     monkeypatch.setenv("THROUGHLINE_DATABASE_URL", database_url)
     monkeypatch.setenv("THROUGHLINE_PIPELINES_BUILTIN", "false")
     monkeypatch.syspath_prepend(tmp_path)
@@ -58,7 +64,8 @@ def backtest(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         monkeypatch.setenv("THROUGHLINE_PIPELINES_MODULES", json.dumps([module]))
         return await asyncio.to_thread(CliRunner().invoke, app, ["backtest", *map(str, arguments)])
 
-    return run
+    yield run
+    HIDDEN.set([])
 
 
 def changed(source: Path, folder: Path, name: str, *, old: str = "", new: str = "") -> str:
@@ -147,6 +154,73 @@ async def test_a_changed_output_and_a_changed_end_are_told(
         {"path": "outcome", "production": "failed: error, Permanent in work", "code": "succeeded"},
         {"path": "path", "production": ["work"], "code": ["work", "by_price", "ignore"]},
     ]
+
+
+async def test_waits_end_as_they_did_and_inner_nodes_are_compared(
+    produced: Produced, backtest: Backtest, tmp_path: Path
+) -> None:
+    opened = {"ticket_id": "7", "pages": ["a", "bb"]}
+    await produced.run(event("desk.opened", opened), desk.DESK)
+    produced.arriving.append(event("desk.answered", {"ticket_id": "7", "text": "thanks"}))
+    (answered,) = await produced.run(event("desk.opened", opened), desk.DESK)
+    (wide,) = await produced.run(event("desk.opened", opened), desk.WIDE)
+    other = changed(DESK, tmp_path, "other_desk", old="reply.text}", new="reply.text.upper()}")
+    found = await runs_of(backtest, other, "desk")
+    assert len(found) == 2
+    places = {one["path"]: one["code"] for one in found[str(answered)]["differences"]}
+    assert places.keys() == {"outputs.close"}
+    assert places["outputs.close"].startswith("THANKS at ")
+    longer = changed(DESK, tmp_path, "longer_desk", old="len(item)", new="len(item) * 10")
+    found = await runs_of(backtest, longer, "wide")
+    assert [(one["path"], one["code"]) for one in found[str(wide)]["differences"]] == [
+        ("outputs.lengths.0", 10),
+        ("outputs.lengths.1", 20),
+        ("outputs.ask", "looked for 7/30"),
+        ("outputs.ask.look", "looked for 7/30"),
+    ]
+    sooner = changed(DESK, tmp_path, "sooner_desk", old='type = "desk.answered"', new='type = "desk.called"')
+    found = await runs_of(backtest, sooner, "desk")
+    assert found[str(answered)]["not_run"] == "reply: not run: no stored event that it waits for"
+
+
+async def test_secrets_in_what_differs_are_hidden(
+    produced: Produced, backtest: Backtest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THROUGHLINE_LOG_REDACT", '["charged"]')
+    await produced.run(order(1, 250_000), shop.shop_orders)
+    other = changed(SHOP, tmp_path, "pure_charge", old="effects = True", new="effects = False")
+    other = changed(tmp_path / f"{other}.py", tmp_path, "charges_more", old="charged=", new='charged="x" + ')
+    (run,) = (await runs_of(backtest, other, "shop_orders")).values()
+    assert run["differences"] == [{"path": "outputs.charge.charged", "production": "[redacted]", "code": "[redacted]"}]
+    assert "2500.00" not in (await backtest(other, "shop_orders")).output
+
+
+async def test_what_nodes_log_goes_to_stderr(produced: Produced, database_url: str, tmp_path: Path) -> None:
+    await produced.run(order(1, 5), shop.shop_orders)
+    old, new = "async def run(self, _: TaskContext[Order]) -> None:", "async def run(self, _: object) -> None:"
+    module = changed(
+        SHOP, tmp_path, "telling", old=f"{old}\n        return None", new=f"{new}\n        log.info('seen')"
+    )
+    source = tmp_path / f"{module}.py"
+    source.write_text(f"from observability.logs import get_logger\n{source.read_text()}\nlog = get_logger(__name__)\n")
+    own = {key: value for key, value in os.environ.items() if not key.startswith("THROUGHLINE_")}
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "throughline", "backtest", "shop_orders", "--json"],
+        env=own
+        | {
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}",
+            "THROUGHLINE_DATABASE_URL": database_url,
+            "THROUGHLINE_PIPELINES_MODULES": json.dumps([module]),
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["summary"]["compared"] == 1
+    assert '"event": "seen"' in done.stderr or '"event":"seen"' in done.stderr
 
 
 async def test_which_runs_are_taken_can_be_chosen(produced: Produced, backtest: Backtest, engine: AsyncEngine) -> None:

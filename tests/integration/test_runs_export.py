@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from typer.testing import CliRunner, Result
 
 from events import Event, Permanent, Transient, new_id
+from observability import logs
+from observability.secret_names import HIDDEN
 from pipelines.testing import event
 from settings import DatabaseSettings
 from storage import cancels
 from storage.engine import create_engine, transaction
-from tests.support import shop
+from tests.support import desk, shop
 from tests.support.produced import Produced
 from throughline.cli.main import app
 
@@ -42,15 +44,17 @@ Export = Callable[..., Any]
 
 
 @pytest.fixture
-def export(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Export:
+def export(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Export]:
     """Runs ``throughline runs export`` on the test's database, in a thread: it has a loop of its own."""
+    monkeypatch.setattr(logs, "configure_logging", lambda settings, **_: HIDDEN.set(settings.redact))
     monkeypatch.setenv("THROUGHLINE_DATABASE_URL", database_url)
-    monkeypatch.setenv("THROUGHLINE_PIPELINES_MODULES", '["tests.support.shop"]')
+    monkeypatch.setenv("THROUGHLINE_PIPELINES_MODULES", '["tests.support.shop", "tests.support.desk"]')
 
     async def run(*arguments: object) -> Result:
         return await asyncio.to_thread(CliRunner().invoke, app, ["runs", "export", *map(str, arguments)])
 
-    return run
+    yield run
+    HIDDEN.set([])
 
 
 def order(cents: int, **more: Any) -> Event:
@@ -156,6 +160,38 @@ async def test_a_failed_run_fails_again(
     path = tmp_path / "test_failed.py"
     await export(run_id, "--output", path)
     assert f"result.assert_failed({ended})" in path.read_text()
+    passed = await pytest_of(path)
+    assert passed.returncode == 0, passed.stdout
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_run_that_waited_is_replayed_with_what_came(
+    produced: Produced, export: Export, tmp_path: Path, *, answered: bool
+) -> None:
+    if answered:
+        produced.arriving.append(event("desk.answered", {"ticket_id": "7", "text": "thanks", "password": "x"}))
+    (run_id,) = await produced.run(event("desk.opened", {"ticket_id": "7"}), desk.DESK)
+    path = tmp_path / "test_waited.py"
+    result = await export(run_id, "--output", path)
+    assert result.exit_code == 0, result.output
+    text = path.read_text()
+    assert ("arriving=ARRIVING" in text) is answered
+    assert ("arriving.desk.answered.password" in result.stderr) is answered
+    passed = await pytest_of(path)
+    # what the last node says holds the time of day, which is that of the test's clock
+    assert passed.returncode == 1, passed.stdout
+    assert "result.assert_succeeded()" in passed.stdout
+    path.write_text(text.replace("    assert {name", "    # assert {name"))
+    passed = await pytest_of(path)
+    assert passed.returncode == 0, passed.stdout
+
+
+async def test_a_run_of_many_parts_is_replayed(produced: Produced, export: Export, tmp_path: Path) -> None:
+    (run_id,) = await produced.run(event("desk.opened", {"ticket_id": "7", "pages": ["a", "bb"]}), desk.WIDE)
+    path = tmp_path / "test_wide.py"
+    result = await export(run_id, "--output", path)
+    assert result.exit_code == 0, result.output
+    assert "'ask.look', any_order=True)" in path.read_text()
     passed = await pytest_of(path)
     assert passed.returncode == 0, passed.stdout
 

@@ -2,13 +2,17 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from events import Event, RunStatus, new_id
+from events import Event, LimitKey, QueueReason, RunStatus, Suspended, new_id
 from pipelines import Pipeline, execute
+from pipelines.arrivals import WaitState
+from pipelines.testing.arriving import matches
 from storage import claims, ingest, leases, outcomes
 from storage.attempts import errors_by_node
 from storage.engine import transaction
@@ -32,12 +36,29 @@ class _Checkpoints:
             await outcomes.write_nodes(connection, nodes)
 
 
+_WAIT = text(
+    """
+    INSERT INTO waits (tenant, run_id, node, type, path, key, until, matched_event_id, matched_at)
+    VALUES (:tenant, :run_id, :node, :type, :path, :key, now() + make_interval(secs => :delay), :event_id,
+            CASE WHEN CAST(:event_id AS uuid) IS NOT NULL THEN now() END)
+    ON CONFLICT (tenant, run_id, node) DO UPDATE
+    SET matched_event_id = excluded.matched_event_id, matched_at = excluded.matched_at
+    """
+)
+
+
 class Produced:
-    """Takes events in and brings their runs to an end; policies that wait make it wait."""
+    """Takes events in and brings their runs to an end; policies that wait make it wait.
+
+    Sleeps are over at once; so are waits, by the first of ``arriving`` that matches, or else for want of time.
+    """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
+        self.arriving: list[Event] = []
         self._lease_id: UUID | None = None
+        self._waits: dict[UUID, dict[str, WaitState]] = {}
+        self._permits: dict[UUID, set[LimitKey]] = {}
 
     async def store(self, event: Event, *pipelines: Pipeline[Any]) -> list[UUID]:
         """Store an event with a run for each pipeline, queued."""
@@ -75,10 +96,35 @@ class Produced:
         context = await self._context(claimed, pipeline)
         journal = RunJournal(claimed, _Checkpoints(self.engine))  # type: ignore[arg-type]  # what it needs of them
         outcome = await execute(pipeline, context, journal)
+        if isinstance(outcome, Suspended):
+            await self._suspend(run_id, outcome)
+            outcome = replace(outcome, delay=0.0)
         finish = finish_of(claimed, outcome, journal.pending)
         async with transaction(self.engine) as connection:
             moved = await outcomes.finish_runs(connection, [finish])
         return moved[run_id, claimed.attempt].status
+
+    async def _suspend(self, run_id: UUID, suspended: Suspended) -> None:
+        if suspended.reason is QueueReason.LIMITED:
+            self._permits.setdefault(run_id, set()).update(suspended.limits)
+            return
+        awaited = suspended.awaited
+        found = next((one for one in self.arriving if awaited is not None and matches(awaited, one)), None)
+        if found is not None:
+            await self.store(found)
+        self._waits.setdefault(run_id, {})[suspended.node] = WaitState(remaining=0.0, event=found)
+        values = {
+            "tenant": TENANT,
+            "run_id": run_id,
+            "node": suspended.node,
+            "type": awaited and awaited.type,
+            "path": awaited and awaited.path,
+            "key": awaited and awaited.key,
+            "delay": suspended.delay,
+            "event_id": found and found.event_id,
+        }
+        async with transaction(self.engine) as connection:
+            await connection.execute(_WAIT, values)
 
     async def _claim(self, run_id: UUID) -> ClaimedRun:
         if self._lease_id is None:
@@ -103,5 +149,7 @@ class Produced:
             attempt=claimed.attempt,
             errors_by_node=errors.get(claimed.run_id),
             done={(result.node, result.item): result for result in results},
+            waits=self._waits.get(claimed.run_id),
+            permits=self._permits.get(claimed.run_id, ()),
             age=claimed.age,
         )

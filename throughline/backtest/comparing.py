@@ -7,6 +7,8 @@ from uuid import UUID
 
 from events import Failed, JsonValue, NodeStatus
 from pipelines import NodeRecord, Pipeline
+from pipelines.kinds import Kind
+from pipelines.steps import Step
 from pipelines.testing.life import Life
 from storage.past_runs import PastRun
 from storage.records import NodeResult
@@ -42,7 +44,7 @@ class Compared:
 def compare(past: PastRun, life: Life, pipeline: Pipeline[Any], *, not_run: str | None) -> Compared:
     """Compare a stored run with what the code made of its event."""
     stored, made = _last(past.run.nodes), _last(life.records)
-    called = {name for name in stored.keys() & made.keys() if not pipeline.all_steps[name].node.effects}
+    called = {name for name in stored.keys() & made.keys() if _is_called(pipeline.all_steps[name])}
     production = Side(
         outcome=_stored_outcome(past),
         path=_path(stored, pipeline),
@@ -73,8 +75,12 @@ def _differences(
     if production.path != code.path:
         yield Difference(path="path", production=list(production.path), code=list(code.path))
     for name in production.path:
-        if name in made and stored[name].status is made[name].status is NodeStatus.SUCCEEDED:
+        if name in made and stored[name].status is made[name].status is not NodeStatus.FAILED:
             yield from differences(f"outputs.{name}", stored[name].output, made[name].output)
+
+
+def _is_called(step: Step) -> bool:
+    return not step.node.effects and (step.called or step.kind is Kind.MAP)
 
 
 def _last(results: Iterable[Any]) -> dict[str, Any]:

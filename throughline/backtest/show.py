@@ -1,6 +1,7 @@
 import json
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final, Protocol
@@ -8,10 +9,12 @@ from typing import Any, Final, Protocol
 import typer
 from rich.markup import escape
 
+from events import JsonValue
 from pipelines import Pipeline
 from throughline.backtest.comparing import Compared
 from throughline.backtest.differences import Difference, Nothing
 from throughline.cli.output import console, duration, plain
+from throughline.export.hiding import Hiding
 
 _MOST_SHOWN: Final = 8
 _LONGEST_VALUE: Final = 60
@@ -128,9 +131,9 @@ def _object(compared: Compared) -> dict[str, Any]:
         "differences": [
             {"path": one.path}
             | {
-                name: value
-                for name, value in (("production", one.production), ("code", one.code))
-                if not isinstance(value, Nothing)
+                side: _hidden(one, side)
+                for side in ("production", "code")
+                if not isinstance(getattr(one, side), Nothing)
             }
             for one in compared.differences
         ],
@@ -146,11 +149,19 @@ def _line(difference: Difference) -> str:
         gone = [f"-{one}" for one in difference.production if one not in difference.code]
         new = [f"+{one}" for one in difference.code if one not in difference.production]
         return f"path: {' '.join([*gone, *new])}"
-    return f"{plain(difference.path)}: {_value(difference.production)} -> {_value(difference.code)}"
+    return f"{plain(difference.path)}: {_value(difference, 'production')} -> {_value(difference, 'code')}"
 
 
-def _value(value: object) -> str:
-    if isinstance(value, Nothing):
+def _hidden(difference: Difference, side: str) -> JsonValue:
+    """Return one side's value without what must stand in no log line."""
+    names = ".".join(part for part in difference.path.split(".") if not part.isdigit())
+    around, _, key = names.rpartition(".")
+    hidden = Hiding().hide({key: getattr(difference, side)}, around, around)
+    return hidden[key] if isinstance(hidden, Mapping) else None
+
+
+def _value(difference: Difference, side: str) -> str:
+    if isinstance(getattr(difference, side), Nothing):
         return "nothing"
-    text = plain(json.dumps(value, ensure_ascii=False))
+    text = plain(json.dumps(_hidden(difference, side), ensure_ascii=False))
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"

@@ -40,11 +40,13 @@ def backtest(  # noqa: PLR0913 - which runs, and how they are told
     Nodes with effects are not called: they give back what production stored. All others are called in earnest. Ends
     with 0; with 1 if a run differs and --fail-on-difference is given; with 2 if nothing could be compared.
     """
+    from observability import logs
     from pipelines import PipelineRegistry
     from storage.past_runs import FIRST_ID
     from throughline.backtest import Wanted
 
     settings = settings_for(data)
+    logs.configure_logging(settings.log, service="backtest")
     registry = PipelineRegistry.load(settings.pipelines.modules, builtin=settings.pipelines.builtin)
     found = registry.get(pipeline)
     if found is None:

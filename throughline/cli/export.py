@@ -30,12 +30,12 @@ def export(
 
     Nodes with effects, and those that failed, answer as they did; the others are called. Read from the database alone.
     """
-    from observability.secret_names import HIDDEN
+    from observability import logs
     from pipelines import PipelineRegistry
     from throughline.export import export_run
 
     settings = settings_for(data)
-    HIDDEN.set(settings.log.redact)
+    logs.configure_logging(settings.log, service="export")
     registry = PipelineRegistry.load(settings.pipelines.modules, builtin=settings.pipelines.builtin)
     with reachable(settings.database, hint=data_hint()):
         past = asyncio.run(_read(settings.database, wanted))

@@ -5,14 +5,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from events import ConfigurationError, Event, FailureKind, JsonValue, NodeStatus, RunStatus
+from events import Event, FailureKind, JsonValue, NodeStatus, RunStatus
 from pipelines import Pipeline, PipelineRegistry
+from pipelines.kinds import Kind
+from pipelines.testing.ways import way
 from settings.version import VERSION
 from storage.past_runs import PastRun
 from throughline.export.hiding import Hiding
 from throughline.export.literals import literal
 from throughline.export.place import Place, place_of
-from throughline.export.scripting import HAS_OUTPUT, Scripted, scripted
+from throughline.export.scripting import NotExportable, Scripted, scripted
 
 LARGE: Final = 8_000
 """Characters of an event's data from which on it stands in a file beside the test."""
@@ -20,10 +22,6 @@ LARGE: Final = 8_000
 _REPLAYABLE: Final = frozenset(
     {FailureKind.ERROR, FailureKind.TIMEOUT, FailureKind.INVALID_OUTPUT, FailureKind.INVALID_EVENT}
 )
-
-
-class NotExportable(ConfigurationError):  # noqa: N818 - what is the matter, not that it is an error
-    """No test can be made of the run; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +86,7 @@ class _Writing:
         self._hiding = Hiding()
         self._data = self._hiding.hide(past.event.data, "data")
         self._script = tuple(scripted(past, pipeline, self._hiding))
+        self._arriving = self._arrived()
         self._outputs = self._asserted()
         large = beside is not None and len(json.dumps(self._data)) > LARGE
         self._beside = beside if large else None
@@ -97,7 +96,7 @@ class _Writing:
         """Return the outputs that the test can ask for: those that nothing was left out of."""
         found: dict[str, JsonValue] = {}
         for node in self._run.nodes:
-            if node.item == 0 and node.status in HAS_OUTPUT:
+            if node.item == 0 and node.status is NodeStatus.SUCCEEDED:
                 hiding = Hiding()
                 output = hiding.hide(node.output, f"outputs.{node.node}")
                 self._hiding.left_out.extend(one for one in hiding.left_out if one not in self._hiding.left_out)
@@ -129,31 +128,34 @@ class _Writing:
             yield "from pathlib import Path"
         yield ""
         yield f"from {place.module} import {place.name}"
-        yield f"from pipelines.testing import {', '.join(self._imports())}"
+        yield from self._imports()
         yield ""
 
-    def _imports(self) -> list[str]:
+    def _imports(self) -> Iterator[str]:
         answers = [answer for one in self._script for answer in one.answers]
+        if any(answer.startswith("Stop(") for answer in answers):
+            yield "from pipelines import Stop"
         found = {"event", "run"}
         found |= {"failure" for answer in answers if answer.startswith("failure(")}
         found |= {"in_turn" for one in self._script if len(one.answers) > 1}
-        return sorted(found)
+        yield f"from pipelines.testing import {', '.join(sorted(found))}"
 
     def _event(self) -> Iterator[str]:
         data = literal(self._data, indent=4)
         if self._beside:
             data = f'json.loads(Path(__file__).with_name({self._beside!r}).read_text(encoding="utf-8"))'
         yield f"EVENT = {_event_text(self._past.event, data)}"
-        waited = [wait.event for wait in self._past.waits if wait.event is not None]
-        if waited:
-            texts = {one.event_id: _event_text(one, self._hidden(one), indent=4) for one in waited}
+        if self._arriving:
             yield ""
             yield "ARRIVING = ["
-            yield from (f"    {text}," for text in texts.values())
+            yield from (f"    {text}," for text in self._arriving)
             yield "]"
 
-    def _hidden(self, arrived: Event) -> str:
-        return literal(self._hiding.hide(arrived.data, f"arriving.{arrived.type}"), indent=8)
+    def _arrived(self) -> list[str]:
+        """Return what ended waits; one event may have ended several."""
+        found = {wait.event.event_id: wait.event for wait in self._past.waits if wait.event is not None}
+        hidden = {key: self._hiding.hide(one.data, f"arriving.{one.type}") for key, one in found.items()}
+        return [_event_text(one, literal(hidden[key], indent=8), indent=4) for key, one in found.items()]
 
     def _given(self) -> Iterator[str]:
         if self._script:
@@ -169,7 +171,7 @@ class _Writing:
         given = "".join(
             [
                 ", script=SCRIPT" if self._script else "",
-                ", arriving=ARRIVING" if any(wait.event for wait in self._past.waits) else "",
+                ", arriving=ARRIVING" if self._arriving else "",
             ]
         )
         yield ""
@@ -177,7 +179,9 @@ class _Writing:
         yield f"def {self.name}() -> None:"
         yield f"    result = run({self._place.name}, EVENT{given})"
         yield f"    {self._ending()}"
-        yield f"    result.assert_path({', '.join(map(repr, self._path()))})"
+        side_by_side = any(step.kind is Kind.CONCURRENT for step in self._pipeline.all_steps.values())
+        nodes = [repr(name) for name in self._path()] + (["any_order=True"] if side_by_side else [])
+        yield f"    result.assert_path({', '.join(nodes)})"
         yield "    assert {name: result.outputs.get(name) for name in OUTPUTS} == OUTPUTS"
 
     def _ending(self) -> str:
@@ -187,9 +191,8 @@ class _Writing:
         node = f", node={error['node']!r}" if error.get("node") else ""
         return f"result.assert_failed(kind={str(self._run.failure_kind)!r}{node}, error={error.get('type')!r})"
 
-    def _path(self) -> list[str]:
-        ran = [node.node for node in self._run.nodes if node.status is not NodeStatus.SKIPPED]
-        return list(dict.fromkeys(ran))
+    def _path(self) -> tuple[str, ...]:
+        return way(self._run.nodes, self._pipeline)
 
 
 def _harmless(text: str) -> str:

@@ -155,7 +155,7 @@ def test_the_same_run_is_the_same_every_time() -> None:
         ({Node: 1}, "has no node Node; it has work, by_price, "),
         ({Ignore: None}, "'ignore' is scripted, but the run never came to it"),
         ({Charge: {"number": 1}}, "the output that is given for 'charge' is none of its"),
-        ({Charge: in_turn(ConnectionError("a"))}, "'charge' is called more than the 1 times"),
+        ({Charge: in_turn(ConnectionError("a"))}, "'charge' is called more often than in_turn(…) has answers for: 1"),
         ({Work: in_turn({"text": "", "large": False}, Permanent())}, "'work' has 2 answers in turn, but was called 1"),
     ],
 )
