@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from opentelemetry.trace import Span, Status, StatusCode
@@ -10,16 +10,18 @@ from opentelemetry.trace import Span, Status, StatusCode
 from api.group_commit import GroupCommit
 from api.incoming import IncomingEvent
 from api.pending import NotStored, OutcomeUnknown, Unstorable
+from api.policies import has_policy, policy_of
 from api.problems import Problem, ProblemType
 from events import DEFAULT_SOURCE
 from observability import attributes
 from observability.logs import get_logger, tell_all
 from observability.metrics import EventOutcome, Metrics, event_type_label
 from observability.tracing import AcceptSpan, accept_span, accept_spans, traceparent_of
-from pipelines import PipelineRegistry
+from pipelines import Pipeline, PipelineRegistry
 from pipelines.paths import Attributes, value_at
 from storage.batching import Overloaded
 from storage.ids import new_id
+from storage.policies import RunPolicy
 from storage.records import NewEvent, NewKey, NewRun, StoredEvent
 
 _RETRY_AFTER = {"Retry-After": "1"}
@@ -146,7 +148,7 @@ class Acceptor:
             traceparent=traceparent,
             runs=tuple(
                 [
-                    NewRun(new_id(), pipeline.name, pipeline.version, pipeline.queue)
+                    NewRun(new_id(), pipeline.name, pipeline.version, pipeline.queue, _policy(pipeline, incoming))
                     for pipeline in self._registry.route(incoming.type)
                 ]
             ),
@@ -216,16 +218,24 @@ class Acceptor:
         self._metrics.events.labels(type=event_type_label(event_type, self._known), outcome=outcome).inc(events)
 
 
+def _policy(pipeline: Pipeline[Any], incoming: IncomingEvent) -> RunPolicy | None:
+    return policy_of(pipeline, _attributes(incoming)) if has_policy(pipeline) else None
+
+
 def _keys(paths: Iterable[str], incoming: IncomingEvent) -> tuple[NewKey, ...]:
     """Return what waits can find the event by; a path that leads to no value gives none."""
-    attributes = Attributes(
+    attributes = _attributes(incoming)
+    found = ((path, value_at(path, attributes)) for path in sorted(paths))
+    return tuple(NewKey(path, key) for path, key in found if key is not None)
+
+
+def _attributes(incoming: IncomingEvent) -> Attributes:
+    return Attributes(
         type=incoming.type,
         source=incoming.source or DEFAULT_SOURCE,
         subject=incoming.subject,
         data=incoming.data,
     )
-    found = ((path, value_at(path, attributes)) for path in sorted(paths))
-    return tuple(NewKey(path, key) for path, key in found if key is not None)
 
 
 def _taken_in(new: NewEvent) -> EventOutcome:

@@ -1,6 +1,7 @@
 """Records of storage as answers."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,7 @@ from api.problems import Problem, problem_content
 from api.run_schemas import RunDetail
 from observability.tracing import trace_id_of
 from settings import ApiSettings
+from storage.permits import ShownLimit
 from storage.records import (
     AttemptRecord,
     EventRecord,
@@ -144,6 +146,12 @@ class Presenter:
             cancel_reason=run.cancel_reason,
             replay_of=run.replay_of,
             replay_from=run.replay_from,
+            priority=run.priority,
+            expires_at=run.expires_at,
+            unique_key=run.unique_key,
+            limits=[schemas.RunLimit(**asdict(limit)) for limit in run.limits],
+            admitted_at=run.admitted_at,
+            waits_for=[_awaited(shown) for shown in run.waits_for],
             trace_id=trace_id,
             attempts=[self._attempt(attempt) for attempt in run.attempts],
             nodes=[_node(node) for node in run.nodes],
@@ -180,6 +188,10 @@ def _json(value: object) -> str:
 
 _quoted = lru_cache(maxsize=1024)(_json)
 """For texts that come again and again."""
+
+
+def _awaited(shown: ShownLimit) -> schemas.AwaitedLimit:
+    return schemas.AwaitedLimit(**asdict(shown.limit), held=shown.held, started=shown.started, full=shown.is_full)
 
 
 def _node(record: NodeResult) -> schemas.NodeResult:

@@ -7,13 +7,16 @@ from uuid import UUID
 
 from opentelemetry.trace import get_current_span
 
+from api.policies import has_policy, policy_of
 from api.run_schemas import ReplayedRun, run_links
 from events import new_id
 from observability.logs import get_logger
 from observability.tracing import LinkReason, add_link, replay_span, trace_id_of, traceparent_of
 from pipelines import Pipeline
+from pipelines.paths import Attributes
 from storage.bounded import Connection
-from storage.replays import From, NewRoute, Replay, replay_runs, route_again
+from storage.policies import RunPolicy
+from storage.replays import From, NewRoute, Replay, events_attributes, replay_runs, route_again
 
 _MOST_LINKS = 100
 
@@ -38,6 +41,7 @@ class _Planned:
     origin: Origin
     run_id: UUID
     traceparent: str | None
+    policy: RunPolicy | None
 
 
 async def make_runs(
@@ -47,7 +51,8 @@ async def make_runs(
 
     Each begins a trace that is linked to its origin's, and that the request's span is linked to.
     """
-    planned = [_plan(origin, tenant) for origin in origins]
+    policies = await _policies(connection, origins, tenant=tenant)
+    planned = [_plan(origin, tenant, policy) for origin, policy in zip(origins, policies, strict=True)]
     for item in planned[:_MOST_LINKS]:
         add_link(get_current_span(), item.traceparent, reason=LinkReason.RUN)
     made = await _replay(connection, planned, tenant=tenant, begin=begin)
@@ -70,12 +75,22 @@ def tell_of_replays(made: Sequence[ReplayedRun]) -> None:
         )
 
 
-def _plan(origin: Origin, tenant: str) -> _Planned:
+async def _policies(connection: Connection, origins: Sequence[Origin], *, tenant: str) -> list[RunPolicy | None]:
+    """Make the policies of runs anew: a replay goes by what its pipeline declares now."""
+    events = list({origin.event_id for origin in origins if has_policy(origin.pipeline)})
+    rows = await events_attributes(connection, tenant=tenant, event_ids=events) if events else []
+    found = {row.event_id: Attributes(row.type, row.source, row.subject, row.data) for row in rows}
+    return [
+        policy_of(origin.pipeline, found[origin.event_id]) if origin.event_id in found else None for origin in origins
+    ]
+
+
+def _plan(origin: Origin, tenant: str, policy: RunPolicy | None) -> _Planned:
     run_id = new_id()
     with replay_span(
         run_id, event_id=origin.event_id, pipeline=origin.pipeline.name, tenant=tenant, origin=origin.traceparent
     ) as span:
-        return _Planned(origin=origin, run_id=run_id, traceparent=traceparent_of(span))
+        return _Planned(origin=origin, run_id=run_id, traceparent=traceparent_of(span), policy=policy)
 
 
 async def _replay(
@@ -88,6 +103,7 @@ async def _replay(
             pipeline_version=item.origin.pipeline.version,
             queue=item.origin.pipeline.queue,
             traceparent=item.traceparent,
+            policy=item.policy,
         )
         for item in planned
         if item.origin.run_id is not None
@@ -103,6 +119,7 @@ def _route(item: _Planned) -> NewRoute:
         pipeline_version=pipeline.version,
         queue=pipeline.queue,
         traceparent=item.traceparent,
+        policy=item.policy,
     )
 
 

@@ -153,10 +153,29 @@ class RunLinks(_Answer):
     trace: str | None = None
 
 
+class RunLimit(_Answer):
+    """A limit that a run counts against: ``concurrency`` at once, ``rate`` starts in any ``per`` seconds."""
+
+    name: str
+    key: str
+    concurrency: int | None
+    rate: int | None
+    per: float | None
+
+
+class AwaitedLimit(RunLimit):
+    """A limit that a run waits for, as it stands: permits ``held`` now, and runs ``started`` in the last ``per``."""
+
+    held: int
+    started: int
+    full: bool
+
+
 class Run(_Answer):
     """One pipeline's work on an event. ``reason`` and ``available_at`` tell why and until when it is queued.
 
     ``waits`` are those that its nodes began; the one that has not ended is what a queued run is put off for.
+    ``waits_for`` are the limits that keep a queued run from being published; where none is full it waits for its turn.
 
     A replay has a trace of its own; its nodes of attempt 0 were taken over from the run ``replay_of``.
     """
@@ -180,6 +199,12 @@ class Run(_Answer):
     cancel_reason: str | None
     replay_of: UUID | None
     replay_from: str | None
+    priority: int = 0
+    expires_at: datetime | None = Field(default=None, description="A run that has not begun by then fails.")
+    unique_key: str | None = None
+    limits: list[RunLimit] = []
+    admitted_at: datetime | None = Field(default=None, description="Since when it holds its limits' permits.")
+    waits_for: list[AwaitedLimit] = []
     trace_id: str | None
     attempts: list[Attempt]
     nodes: list[NodeResult]
@@ -209,7 +234,7 @@ class Event(_Answer):
 class PipelineNode(_Answer):
     """A node of a pipeline; ``next`` are the nodes that may follow, ``timeout`` is in seconds.
 
-    Without ``timeout`` or ``max_attempts`` of its own it goes by the pipeline's. ``nodes`` are what it is made of.
+    Without ``timeout`` or ``max_attempts`` of its own it goes by the pipeline's. ``nodes`` are those within it.
     """
 
     name: str
@@ -219,11 +244,21 @@ class PipelineNode(_Answer):
     max_attempts: int | None
     next: list[str]
     summary: str
-    nodes: "list[PipelineNode]"
+    nodes: "list[PipelineNode]" = []
+
+
+class PipelineLimit(_Answer):
+    """A limit of a pipeline's runs, for each value of ``by``: so many at once, ``starts`` in ``per`` seconds."""
+
+    name: str
+    by: str | None
+    concurrency: int | None
+    starts: int | None
+    per: float | None
 
 
 class PipelineInfo(_Answer):
-    """A pipeline as this release has it; ``timeout``, of a try, and ``lifetime``, of a run, are in seconds."""
+    """A pipeline as this release has it; ``timeout``, of a try, ``lifetime`` and ``ttl``, of a run, are in seconds."""
 
     name: str
     version: int
@@ -232,6 +267,10 @@ class PipelineInfo(_Answer):
     timeout: float
     lifetime: float | None
     max_attempts: int
+    limits: list[PipelineLimit]
+    priority: int
+    ttl: float | None
+    unique: str | None
     start: str
     nodes: list[PipelineNode]
     schema_name: str

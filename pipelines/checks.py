@@ -2,12 +2,13 @@ import math
 import re
 from datetime import timedelta
 
-from pipelines.errors import InvalidNameError, InvalidTimeoutError, InvalidTypePatternError
+from pipelines.errors import InvalidNameError, InvalidPriorityError, InvalidTimeoutError, InvalidTypePatternError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _QUEUE = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*(\.\*)?")
 _LONGEST_TYPE = 255
+_HIGHEST_PRIORITY = 9
 
 
 def check_name(what: str, name: object) -> None:
@@ -63,6 +64,17 @@ def check_timeout(place: str, timeout: object, *, name: str = "timeout") -> None
     """
     if not is_seconds(timeout):
         raise InvalidTimeoutError(f"{place}: {name} is {timeout!r}; give seconds above 0")
+
+
+def check_priority(place: str, priority: object) -> None:
+    """Refuse a priority that is not a whole number from 0 to 9.
+
+    Raises:
+        InvalidPriorityError: it is not.
+
+    """
+    if not (priority == 0 or (is_count(priority) and priority <= _HIGHEST_PRIORITY)):  # type: ignore[operator]
+        raise InvalidPriorityError(f"{place}: priority is {priority!r}; give a whole number from 0 to 9, higher first")
 
 
 def seconds_of(duration: float | timedelta) -> float:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from events import JsonValue
+from pipelines.limits import Limit
 from pipelines.steps import Step
 
 
@@ -28,10 +29,21 @@ class NodeDescription:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimitDescription:
+    """A limit as people are told of it: ``concurrency`` at once, ``starts`` in any ``per`` seconds, None any number."""
+
+    name: str
+    by: str | None
+    concurrency: int | None
+    starts: int | None
+    per: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineDescription:
     """A pipeline as people are told of it; the nodes stand in an order in which they can run.
 
-    ``timeout`` and ``lifetime`` are in seconds.
+    ``timeout``, ``lifetime`` and ``ttl`` are in seconds.
     """
 
     name: str
@@ -41,6 +53,10 @@ class PipelineDescription:
     timeout: float
     lifetime: float | None
     max_attempts: int
+    limits: tuple[LimitDescription, ...]
+    priority: int
+    ttl: float | None
+    unique: str | None
     start: str
     nodes: tuple[NodeDescription, ...]
     schema_name: str
@@ -61,4 +77,15 @@ def describe_steps(steps: Iterable[Step]) -> tuple[NodeDescription, ...]:
             nodes=describe_steps(step.below),
         )
         for step in steps
+    )
+
+
+def describe_limit(limit: Limit) -> LimitDescription:
+    """Describe a limit."""
+    return LimitDescription(
+        name=limit.name,
+        by=limit.by,
+        concurrency=limit.concurrency,
+        starts=limit.rate.starts if limit.rate else None,
+        per=limit.rate.per if limit.rate else None,
     )

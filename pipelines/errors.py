@@ -79,6 +79,10 @@ class InvalidLimitError(PipelineError):
     """A limit limits nothing, or contradicts another."""
 
 
+class InvalidPriorityError(PipelineError):
+    """A pipeline's priority is not a whole number from 0 to 9."""
+
+
 class PipelineImportError(PipelineError):
     """A module that should hold pipelines can't be imported."""
 

@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -64,6 +65,27 @@ def check_limits(place: str, limits: object, *, schema: type[BaseModel]) -> None
             raise InvalidLimitError(f"{where}: {problem}")
         if limit.by is not None:
             check_path(f"{where}: by", limit.by, schema=schema)
+
+
+def check_agreement(declared: Iterable[tuple[tuple[str, int], str, Limit]]) -> None:
+    """Refuse limits of one name that allow different numbers: they count the same permits.
+
+    ``declared`` are limits with their pipeline's name and version and the place that declares them. Versions of one
+    pipeline may differ.
+
+    Raises:
+        InvalidLimitError: two do.
+
+    """
+    first: dict[str, tuple[tuple[str, int], str, Limit]] = {}
+    for owner, place, limit in declared:
+        pipeline, other, known = first.setdefault(limit.name, (owner, place, limit))
+        is_other_version = pipeline[0] == owner[0] and pipeline[1] != owner[1]
+        if not is_other_version and (known.concurrency, known.rate) != (limit.concurrency, limit.rate):
+            raise InvalidLimitError(
+                f"{place}: limit {limit.name!r} allows other numbers than that of {other}, which counts the same "
+                "permits; declare both alike, or rename one"
+            )
 
 
 def _problem(limit: Limit) -> str | None:

@@ -10,14 +10,15 @@ from pydantic import BaseModel, PydanticUserError
 from events import Event, Failed, FailureKind, JsonValue, LimitKey, Retry, new_id
 from pipelines.arrivals import AwaitedType, WaitState
 from pipelines.awaiting import awaited_by
-from pipelines.checks import check_name, check_queue, check_timeout, check_types, is_count
+from pipelines.checks import check_name, check_priority, check_queue, check_timeout, check_types, is_count
 from pipelines.context import TaskContext
-from pipelines.description import PipelineDescription, describe_steps
+from pipelines.description import PipelineDescription, describe_limit, describe_steps
 from pipelines.errors import InvalidSchemaError, InvalidVersionError
 from pipelines.graph import NodeClass, build_steps
 from pipelines.journal import NodeRecord
 from pipelines.judging import Errors, Judge
 from pipelines.limits import Limit, check_limits
+from pipelines.paths import check_path
 from pipelines.retry import RetryPolicy, check_retry
 from pipelines.schema import SchemaT
 from pipelines.slo import Slo, check_slo
@@ -33,10 +34,14 @@ class Pipeline(Generic[SchemaT]):
     routes say it for the router; a node with neither ends the run. ``timeout`` is the seconds one try may take,
     ``lifetime`` those a run has in all, its tries and waits, from when it was made. ``queue`` is where its runs wait,
     ``retry`` what happens after an error in a node that has no policy of its own. ``slo`` is what is promised of its
-    runs, which the alerts hold it to; None promises nothing. ``limits`` say how many runs may be under way at once.
+    runs, which the alerts hold it to; None promises nothing.
 
     ``steps`` are what it is made of, by name; in ``all_steps`` stand those within others, too. ``awaits`` are the types
     of events that its nodes wait for.
+
+    ``limits`` hold for its runs across all workers. Runs of a higher ``priority``, 0 to 9, are taken first. One that
+    has not begun within ``ttl`` seconds has failed as expired. ``unique`` is a path into the event: while a run with
+    the same value there has not ended, a later one that comes due is cancelled.
 
     Raises:
         PipelineError: something is wrong; each mistake has a class of its own, and the message says how to mend it.
@@ -55,6 +60,9 @@ class Pipeline(Generic[SchemaT]):
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     slo: Slo | None = field(default_factory=Slo)
     limits: tuple[Limit, ...] = ()
+    priority: int = 0
+    ttl: float | None = None
+    unique: str | None = None
     steps: Mapping[str, Step] = field(init=False, repr=False)
     all_steps: Mapping[str, Step] = field(init=False, repr=False)
     awaits: tuple[AwaitedType, ...] = field(init=False, repr=False)
@@ -74,7 +82,7 @@ class Pipeline(Generic[SchemaT]):
         check_retry(place, self.retry)
         check_slo(place, self.slo, timeout=self.timeout)
         json_schema = _json_schema(place, self.schema)
-        check_limits(place, self.limits, schema=self.schema)
+        self._check_policies(place)
         steps = build_steps(self.name, start=self.start, edges=self.edges, schema=self.schema)
         for attribute, value in (
             ("json_schema", MappingProxyType(json_schema)),
@@ -85,6 +93,14 @@ class Pipeline(Generic[SchemaT]):
             ("judge", Judge(steps.values(), self.retry)),
         ):
             object.__setattr__(self, attribute, value)
+
+    def _check_policies(self, place: str) -> None:
+        check_limits(place, self.limits, schema=self.schema)
+        check_priority(place, self.priority)
+        if self.ttl is not None:
+            check_timeout(place, self.ttl, name="ttl")
+        if self.unique is not None:
+            check_path(f"{place}: unique", self.unique, schema=self.schema)
 
     def context(  # noqa: PLR0913 - what storage knows of a run
         self,
@@ -142,6 +158,10 @@ class Pipeline(Generic[SchemaT]):
             timeout=self.timeout,
             lifetime=self.lifetime,
             max_attempts=self.retry.max_attempts,
+            limits=tuple(describe_limit(limit) for limit in self.limits),
+            priority=self.priority,
+            ttl=self.ttl,
+            unique=self.unique,
             start=self.start.name,
             nodes=describe_steps(self.steps.values()),
             schema_name=self.schema.__name__,

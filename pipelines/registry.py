@@ -8,6 +8,7 @@ from pipelines.arrivals import AwaitedType
 from pipelines.discovery import discover
 from pipelines.errors import DuplicatePipelineError
 from pipelines.event_types import TypeTable
+from pipelines.limits import Limit, check_agreement
 from pipelines.pipeline import Pipeline
 from pipelines.problems import FieldProblem, problems_in
 
@@ -21,6 +22,7 @@ class PipelineRegistry:
             if self._by_name.setdefault(pipeline.name, pipeline) is not pipeline:
                 raise DuplicatePipelineError(f"two pipelines are named {pipeline.name!r}; rename one")
         self.pipelines = tuple(self._by_name.values())
+        check_agreement(item for pipeline in self.pipelines for item in _limits(pipeline))
         self._table: TypeTable[Pipeline[Any]] = TypeTable(self.pipelines)
         self._awaited = _by_type(self.pipelines)
 
@@ -54,6 +56,16 @@ class PipelineRegistry:
     def validate(self, event_type: str, data: JsonValue) -> tuple[FieldProblem, ...]:
         """Return what is wrong with an event's ``data`` by the schemas of all pipelines it goes to or is awaited in."""
         return problems_in(data, _schemas(self.route(event_type), self.awaited(event_type)))
+
+
+def _limits(pipeline: Pipeline[Any]) -> Iterable[tuple[tuple[str, int], str, Limit]]:
+    """Return the limits of a pipeline and of its nodes, with its name and version and the place of each."""
+    owner, place = (pipeline.name, pipeline.version), f"pipeline {pipeline.name!r}"
+    for limit in pipeline.limits:
+        yield owner, place, limit
+    for step in pipeline.all_steps.values():
+        for limit in step.limits:
+            yield owner, f"{place}, node {step.name!r}", limit
 
 
 def _schemas(pipelines: tuple[Pipeline[Any], ...], awaited: tuple[AwaitedType, ...]) -> Iterable[type[BaseModel]]:

@@ -8,8 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Double, Integer, Text, TypeEngine
 
 from settings import DatabaseSettings
+from storage.check import Check
 from storage.engine import create_engine, transaction
-from storage.impossible import CHECKS, Check
+from storage.impossible import CHECKS
 from storage.sql import typed
 
 _SETTINGS = typed(

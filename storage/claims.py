@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Double, Text, Uuid
 
 from events import Event, NodeStatus
+from storage.policies import UNPUBLISHED, limits_of
 from storage.records import ClaimedRun, NodeResult
 from storage.sql import FEW, typed
 
@@ -18,7 +19,8 @@ from storage.sql import FEW, typed
 # partial indexes of what is queued, and would read the backlog for each claim.
 # Rows are locked in the order of their ids, so that two claims of overlapping ids wait and never deadlock. The lease
 # is locked too: a rescuer that ends it sees either this claim committed, or makes it find no lease. A run that was sent
-# to the cell is not for others, who may still get a message from before.
+# to the cell is not for others, who may still get a message from before; nor does a message from before start one that
+# has lost its permits since, or that should have begun by now.
 _CLAIM = typed(
     f"""
     WITH lease AS (
@@ -31,7 +33,8 @@ _CLAIM = typed(
             AS asked(tenant, run_id, span_id, task_id, place)
         JOIN runs r ON r.tenant = asked.tenant AND r.run_id = asked.run_id AND r.status = lease.sought
         WHERE {FEW} AND r.available_at <= now() AND r.cancel_requested_at IS NULL
-          AND (r.home_queue IS NULL OR lease.cell)
+          AND (r.home_queue IS NULL OR lease.cell) AND (r.lane IS NULL OR r.admitted_at IS NOT NULL)
+          AND (r.expires_at IS NULL OR r.attempt > 0 OR r.expires_at > now())
         ORDER BY r.run_id
         FOR NO KEY UPDATE OF r
     ), claimed AS (
@@ -41,7 +44,8 @@ _CLAIM = typed(
         FROM wanted, lease
         WHERE r.tenant = wanted.tenant AND r.run_id = wanted.run_id
         RETURNING r.tenant, r.run_id, r.event_id, r.pipeline, r.pipeline_version, r.attempt, r.errors, r.deaths,
-                  r.traceparent, r.available_at, r.created_at, r.replay_of, r.replay_from,
+                  r.traceparent, greatest(r.available_at, r.admitted_at) AS available_at, r.created_at, r.replay_of,
+                  r.replay_from, r.limits,
                   wanted.span_id, wanted.task_id
     ), begun AS (
         INSERT INTO attempts (tenant, run_id, attempt, lease_id, worker, task_id, span_id)
@@ -50,7 +54,7 @@ _CLAIM = typed(
         FROM claimed CROSS JOIN lease
     )
     SELECT c.run_id, c.pipeline, c.pipeline_version, c.attempt, c.errors, c.deaths, c.traceparent, c.replay_of,
-           c.replay_from, extract(epoch FROM now() - c.available_at)::float8 AS queue_wait,
+           c.replay_from, c.limits, extract(epoch FROM now() - c.available_at)::float8 AS queue_wait,
            extract(epoch FROM now() - c.created_at)::float8 AS age,
            e.tenant, e.event_id, e.source, e.ce_id, e.type, e.subject, e.time, e.data, e.received_at,
            e.traceparent AS event_traceparent
@@ -61,7 +65,7 @@ _CLAIM = typed(
     span_ids=ARRAY(Text),
     task_ids=ARRAY(Text),
     lease_id=Uuid(),
-).columns(data=JSONB)
+).columns(data=JSONB, limits=JSONB)
 
 _DONE = typed(
     """
@@ -84,7 +88,9 @@ _DEFER = typed(
     UPDATE runs r
     SET reason = coalesce(:reason, r.reason),
         available_at = greatest(r.available_at, now() + make_interval(secs => :delay)),
-        publish_at = greatest(r.available_at, now() + make_interval(secs => :delay)), published_at = NULL
+        publish_at = CASE WHEN r.lane IS NULL THEN greatest(r.available_at, now() + make_interval(secs => :delay))
+                          ELSE {UNPUBLISHED} END,
+        admitted_at = NULL, published_at = NULL
     FROM wanted WHERE r.tenant = wanted.tenant AND r.run_id = wanted.run_id
     """,  # noqa: S608 - made of this package's own text; values are parameters
     tenant=Text(),
@@ -102,7 +108,8 @@ _RELEASE = typed(
         WHERE {FEW} AND (r.status = 'queued') = (place > 0)
         ORDER BY r.run_id FOR NO KEY UPDATE OF r
     )
-    UPDATE runs r SET publish_at = r.available_at, published_at = NULL
+    UPDATE runs r SET publish_at = CASE WHEN r.publish_at = {UNPUBLISHED} THEN r.publish_at ELSE r.available_at END,
+        published_at = NULL
     FROM wanted WHERE r.tenant = wanted.tenant AND r.run_id = wanted.run_id
     """,  # noqa: S608 - made of this package's own text; values are parameters
     tenant=Text(),
@@ -185,6 +192,7 @@ def _claimed_run(row: Row[Any]) -> ClaimedRun:
         age=max(row.age, 0.0),
         replay_of=row.replay_of,
         replay_from=row.replay_from,
+        limits=limits_of(row.limits),
     )
 
 

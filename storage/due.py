@@ -12,6 +12,7 @@ from sqlalchemy.types import Boolean, DateTime, Double, Integer, Text, Uuid
 
 from storage.records import DueRun
 from storage.sql import FEW, typed
+from storage.taking import TAKE, TAKE_URGENT
 
 # A loose index scan: one probe a queue, however many rows are due.
 _QUEUES = typed(
@@ -31,7 +32,10 @@ _WINDOW = typed(
     SELECT count(*) AS sent, min(published_at) AS oldest, EXISTS (
         SELECT FROM runs
         WHERE status = 'queued' AND published_at IS NOT NULL AND queue = :queue AND publish_at <= now()
-    ) AS overdue
+    ) AS overdue, (
+        SELECT priority FROM runs WHERE status = 'queued' AND queue = :queue AND priority > 0
+        ORDER BY queue, priority LIMIT 1
+    ) IS NOT NULL AS urgent
     FROM (
         SELECT published_at FROM runs
         WHERE status = 'queued' AND published_at IS NOT NULL AND queue = :queue
@@ -69,23 +73,6 @@ _HURRY = typed(
 # The relays take turns at a queue, so that each counts what the one before it has taken. Nobody waits: who finds
 # another at it comes back.
 _TURN = typed("SELECT pg_try_advisory_xact_lock(hashtextextended('throughline.relay.' || :queue, 0))", queue=Text())
-
-_TAKE = typed(
-    """
-    WITH due AS (
-        SELECT tenant, run_id FROM runs
-        WHERE status = 'queued' AND queue = :queue AND publish_at <= now()
-        ORDER BY publish_at LIMIT :most
-        FOR NO KEY UPDATE SKIP LOCKED
-    )
-    UPDATE runs r SET publish_at = now() + make_interval(secs => :lease), published_at = now()
-    FROM due WHERE r.tenant = due.tenant AND r.run_id = due.run_id
-    RETURNING r.tenant, r.run_id, r.pipeline, r.queue, r.traceparent, r.published_at
-    """,
-    queue=Text(),
-    most=Integer(),
-    lease=Double(),
-)
 
 # published_at tells one taking from another: what was taken again since is the other's. The status
 # depends on the row, so that the planner does not see that it fits the index of all that is queued.
@@ -143,7 +130,8 @@ _NEXT = typed(
     """
     SELECT extract(epoch FROM min(publish_at) - clock_timestamp())::float8 AS seconds FROM (
         SELECT (
-            SELECT r.publish_at FROM runs r WHERE r.status = 'queued' AND r.queue = q.queue
+            SELECT r.publish_at FROM runs r
+            WHERE r.status = 'queued' AND r.queue = q.queue AND r.publish_at < 'infinity'
             ORDER BY r.publish_at LIMIT 1
         ) AS publish_at
         FROM unnest(:queues) AS q(queue)
@@ -168,6 +156,8 @@ class Taken:
 class Window:
     """How many of a queue's runs are sent and unclaimed, and whether some of them were too long ago (``overdue``).
 
+    ``urgent``: some of its queued runs have a priority.
+
     Those count until they are put back: another relay may be looking for them, and find them in Redis. What was taken
     before ``oldest``, and was not kept since, is claimed.
     """
@@ -175,6 +165,7 @@ class Window:
     sent: int
     overdue: bool
     oldest: datetime | None
+    urgent: bool = False
 
 
 async def queues_with_work(connection: AsyncConnection) -> list[str]:
@@ -185,7 +176,7 @@ async def queues_with_work(connection: AsyncConnection) -> list[str]:
 async def window_of(connection: AsyncConnection, queue: str, *, most: int) -> Window:
     """Tell how much of ``queue`` is thought to be in Redis; counts up to ``most``."""
     row = (await connection.execute(_WINDOW, {"queue": queue, "most": most})).one()
-    return Window(sent=row.sent, overdue=row.overdue, oldest=row.oldest)
+    return Window(sent=row.sent, overdue=row.overdue, oldest=row.oldest, urgent=row.urgent)
 
 
 async def overdue_runs(connection: AsyncConnection, queue: str, *, most: int) -> list[Taken]:
@@ -206,17 +197,28 @@ async def take_turn(connection: AsyncConnection, queue: str) -> bool:
     return bool((await connection.execute(_TURN, {"queue": queue})).scalar_one())
 
 
-async def take_due(connection: AsyncConnection, queue: str, *, most: int, lease: float) -> tuple[Taken, list[DueRun]]:
-    """Take up to ``most`` due runs for publishing, the oldest; no relay sees them for ``lease`` seconds.
+async def take_due(
+    connection: AsyncConnection, queue: str, *, most: int, lease: float, urgent: bool = False
+) -> tuple[Taken, list[DueRun]]:
+    """Take up to ``most`` due runs for publishing; no relay sees them for ``lease`` seconds.
 
-    They come in the order of their ids, which is the order they were made in.
+    The oldest are taken or, where some are ``urgent``, those of the highest priority and of equal ones the oldest. They
+    come by priority, and then in the order of their ids, which is the order they were made in.
     """
-    rows = (await connection.execute(_TAKE, {"queue": queue, "most": most, "lease": lease})).all()
+    asked = {"queue": queue, "most": most, "lease": lease}
+    rows = list(await connection.execute(TAKE_URGENT, asked)) if urgent else []
+    if len(rows) < most:
+        rows += await connection.execute(TAKE, asked | {"most": most - len(rows)})
     runs = [
         DueRun(
-            tenant=row.tenant, run_id=row.run_id, pipeline=row.pipeline, queue=row.queue, traceparent=row.traceparent
+            tenant=row.tenant,
+            run_id=row.run_id,
+            pipeline=row.pipeline,
+            queue=row.queue,
+            traceparent=row.traceparent,
+            priority=row.priority,
         )
-        for row in sorted(rows, key=lambda row: row.run_id)
+        for row in sorted(rows, key=lambda row: (-row.priority, row.run_id))
     ]
     at = rows[0].published_at if rows else datetime.min.replace(tzinfo=UTC)
     return Taken(at=at, keys=tuple((run.tenant, run.run_id) for run in runs)), runs

@@ -1,17 +1,9 @@
 """States that no sequence of what processes do can reach: what ``storage.audit`` looks for."""
 
-from dataclasses import dataclass
 from typing import Final
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One impossible state. ``sql`` selects the ``id`` of each row that is in it; ``:grace`` is in seconds."""
-
-    name: str
-    meaning: str
-    sql: str
-
+from storage.check import Check
+from storage.impossible_limits import LIMIT_CHECKS
 
 WAIT_CHECKS: Final = (
     Check(
@@ -204,6 +196,9 @@ CHECKS: Final = (
         sql="""
             SELECT run_id::text AS id FROM runs
             WHERE status = 'queued' AND greatest(available_at, publish_at) > now() + interval '367 days'
+              AND NOT (publish_at = 'infinity' AND available_at <= now() + interval '367 days'
+                       AND ((lane IS NOT NULL AND admitted_at IS NULL)
+                            OR (unique_key IS NOT NULL AND unique_since IS NULL)))
         """,
     ),
     Check(
@@ -238,5 +233,6 @@ CHECKS: Final = (
             WHERE coalesce(c.runs, 0) <> coalesce(d.runs, 0) OR coalesce(c.final, 0) <> coalesce(d.final, 0)
         """,
     ),
+    *LIMIT_CHECKS,
 )
 """All of them. Constraints forbid some already: those would tell of a constraint that was dropped."""

@@ -8,12 +8,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import RunStatus
+from storage.policies import COLUMNS, NAMES, VALUES, policy_columns
 from storage.records import NewEvent, RunSummary, StoredEvent
 
 # Rows go in in the order of their key: two flushes with overlapping keys then wait for each other, and never deadlock.
 # Of two with one key in a flush the first that came is stored: event ids rise.
 # A column that is one value throughout comes as that value alone: an element costs the driver more than its bytes tell.
-_INSERT: Final = """
+_STORE: Final = """
     WITH incoming AS (
         SELECT coalesce(tenant, ($1::text[])[1]) AS tenant, event_id, coalesce(source, ($3::text[])[1]) AS source,
                ce_id, coalesce(type, ($5::text[])[1]) AS type, subject, time, data, content_hash, traceparent,
@@ -31,13 +32,7 @@ _INSERT: Final = """
         ON CONFLICT (tenant, source, ce_id) WHERE ce_id IS NOT NULL DO NOTHING
         RETURNING tenant, event_id, received_at, traceparent
     ), queued AS (
-        INSERT INTO runs (tenant, run_id, event_id, pipeline, pipeline_version, queue, reason, traceparent)
-        SELECT stored.tenant, r.run_id, stored.event_id, coalesce(r.pipeline, ($14::text[])[1]),
-               coalesce(r.version, ($15::integer[])[1]), coalesce(r.queue, ($16::text[])[1]),
-               'accepted', stored.traceparent
-        FROM unnest($12::uuid[], $13::uuid[], $14::text[], $15::integer[], $16::text[])
-            AS r(event_id, run_id, pipeline, version, queue)
-        JOIN stored USING (event_id)
+        {runs}
         RETURNING tenant
     ), counted AS (
         INSERT INTO run_deltas (tenant, accepted) SELECT tenant, count(*) FROM queued GROUP BY tenant
@@ -46,6 +41,27 @@ _INSERT: Final = """
            CASE WHEN count(*) < cardinality($2) THEN array_agg(event_id) END AS event_ids
     FROM stored
 """
+
+_RUNS: Final = """
+        INSERT INTO runs (tenant, run_id, event_id, pipeline, pipeline_version, queue, reason, traceparent{columns})
+        SELECT stored.tenant, r.run_id, stored.event_id, coalesce(r.pipeline, ($14::text[])[1]),
+               coalesce(r.version, ($15::integer[])[1]), coalesce(r.queue, ($16::text[])[1]),
+               'accepted', stored.traceparent{values}
+        FROM unnest($12::uuid[], $13::uuid[], $14::text[], $15::integer[], $16::text[]{arrays})
+            AS r(event_id, run_id, pipeline, version, queue{names})
+        JOIN stored USING (event_id)
+"""
+
+_INSERT: Final = _STORE.format(runs=_RUNS.format(columns="", values="", arrays="", names=""))
+
+_INSERT_BY_POLICIES: Final = _STORE.format(
+    runs=_RUNS.format(
+        columns=f", {COLUMNS}",
+        values=f", {VALUES.format(run='r')}",
+        arrays=", $17::smallint[], $18::float8[], $19::text[], $20::text[], $21::text[]",
+        names=f", {NAMES}",
+    )
+)
 
 _INSERT_KEYS: Final = """
     INSERT INTO event_keys (tenant, event_id, type, path, key)
@@ -86,7 +102,11 @@ async def store_events(connection: Fetches, new: Sequence[NewEvent]) -> list[Sto
     """
     if not new:
         return []
-    (row,) = await connection.fetch(_INSERT, *_columns(new))
+    policies = [run.policy for event in new for run in event.runs]
+    if any(policies):
+        (row,) = await connection.fetch(_INSERT_BY_POLICIES, *_columns(new), *_policy_columns(new))
+    else:
+        (row,) = await connection.fetch(_INSERT, *_columns(new))
     received_at = row["received_at"]  # one transaction, one time
     await _store_keys(connection, new, stored=None if row["stored"] == len(new) else set(row["event_ids"] or ()))
     if row["stored"] == len(new):
@@ -160,6 +180,10 @@ def _columns(new: Sequence[NewEvent]) -> tuple[list[Any], ...]:
         _short([run.pipeline_version for _, run in pairs]),
         _short([run.queue for _, run in pairs]),
     )
+
+
+def _policy_columns(new: Sequence[NewEvent]) -> tuple[list[Any], ...]:
+    return policy_columns((event.tenant, run.policy) for event in new for run in event.runs)
 
 
 def _short(column: list[Any]) -> list[Any]:

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import DateTime, Double, Integer, Text, TypeEngine, Uuid
 
 from events import AttemptOutcome, FailureKind, QueueReason, RunStatus
+from storage.limit_writes import LIMIT_TYPES, NEW_LIMITS, NO_LIMITS, LimitsWrite, limit_columns
+from storage.policies import UNPUBLISHED
 from storage.records import NodeResult
 from storage.sql import FEW, typed
 from storage.wait_writes import BEGIN_WAITS, WAIT_TYPES, WaitWrite, wait_columns
@@ -71,9 +74,10 @@ _CHECKPOINT = typed(
 
 # As in a claim, the status to be found depends on the row: else the index of what is running looks cheaper than it is.
 # A retry is a try that its process survived, and so is one that waits: a run that was in the cell for it goes home. A
-# run that was asked to end is not queued again.
+# run that was asked to end is not queued again. One with a lane has given its permits back by that, and is published
+# when it has new ones.
 _FINISH_TEXT = f"""
-    WITH held AS (
+    WITH {{limits.also}} held AS (
         SELECT r.tenant, r.run_id, r.attempt, asked.status AS asked_status, asked.reason, asked.delay, asked.kind,
                asked.error, asked.outcome, asked.spent,
                CASE WHEN asked.status = 'queued' AND r.cancel_requested_at IS NOT NULL THEN 'cancelled'
@@ -91,8 +95,10 @@ _FINISH_TEXT = f"""
             errors = r.errors + held.spent,
             available_at = CASE WHEN held.status = 'queued' THEN now() + make_interval(secs => held.delay)
                                 ELSE r.available_at END,
-            publish_at = CASE WHEN held.status = 'queued' THEN now() + make_interval(secs => held.delay)
-                              ELSE r.publish_at END,
+            publish_at = CASE WHEN held.status <> 'queued' THEN r.publish_at
+                              WHEN {{limits.lane}} IS NULL THEN now() + make_interval(secs => held.delay)
+                              ELSE {UNPUBLISHED} END,
+            admitted_at = CASE WHEN held.status = 'queued' THEN NULL ELSE r.admitted_at END, {{limits.sets}}
             queue = CASE WHEN held.outcome IN ('retried', 'suspended') THEN coalesce(r.home_queue, r.queue)
                          ELSE r.queue END,
             home_queue = CASE WHEN held.outcome IN ('retried', 'suspended') THEN NULL ELSE r.home_queue END,
@@ -127,8 +133,12 @@ _FINISH_TYPES: dict[str, TypeEngine[Any]] = {
     "spent": _INTEGERS,
     **_NODE_TYPES,
 }
-_FINISH = typed(_FINISH_TEXT.format(waits=""), **_FINISH_TYPES)
-_FINISH_AND_WAIT = typed(_FINISH_TEXT.format(waits=BEGIN_WAITS), **_FINISH_TYPES, **WAIT_TYPES)
+_FINISH = typed(_FINISH_TEXT.format(waits="", limits=NO_LIMITS), **_FINISH_TYPES)
+_FINISH_AND_WAIT = typed(_FINISH_TEXT.format(waits=BEGIN_WAITS, limits=NO_LIMITS), **_FINISH_TYPES, **WAIT_TYPES)
+_FINISH_LIMITED = typed(_FINISH_TEXT.format(waits="", limits=NEW_LIMITS), **_FINISH_TYPES, **LIMIT_TYPES)
+_FINISH_PUT_OFF = typed(
+    _FINISH_TEXT.format(waits=BEGIN_WAITS, limits=NEW_LIMITS), **_FINISH_TYPES, **WAIT_TYPES, **LIMIT_TYPES
+)
 
 
 _CAME_TO = typed(
@@ -160,7 +170,7 @@ class Finish:
     """How an attempt ended and where its run goes; ``error`` is JSON text, ``delay`` counts for ``queued`` alone.
 
     ``spent`` is what the attempt costs of the error budget; ``nodes`` are results that ride along, ``wait`` begins with
-    it.
+    it. ``limits`` are what the run waits for from now on; None leaves it those that it has.
     """
 
     tenant: str
@@ -175,6 +185,7 @@ class Finish:
     spent: int = 0
     nodes: tuple[NodeWrite, ...] = ()
     wait: WaitWrite | None = None
+    limits: LimitsWrite | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,8 +214,9 @@ async def finish_runs(connection: AsyncConnection, finishes: Sequence[Finish]) -
     A pair that is missing from the answer has lost its run: nothing of it was written.
     """
     waits = [finish.wait for finish in finishes if finish.wait is not None]
+    limits = [finish.limits for finish in finishes if finish.limits is not None]
     rows = await connection.execute(
-        _FINISH_AND_WAIT if waits else _FINISH,
+        _statement(waits=bool(waits), limits=bool(limits)),
         {
             "tenants": [finish.tenant for finish in finishes],
             "run_ids": [finish.run_id for finish in finishes],
@@ -218,6 +230,7 @@ async def finish_runs(connection: AsyncConnection, finishes: Sequence[Finish]) -
             "spent": [finish.spent for finish in finishes],
             **_node_columns([node for finish in finishes for node in finish.nodes]),
             **(wait_columns(waits) if waits else {}),
+            **(limit_columns(limits) if limits else {}),
         },
     )
     return {(row.run_id, row.attempt): Moved(status=RunStatus(row.status), age=row.age) for row in rows}
@@ -239,7 +252,15 @@ async def came_to(connection: AsyncConnection, finish: Finish) -> Moved | None:
     return None
 
 
-def _node_columns(nodes: Sequence[NodeWrite]) -> dict[str, list[Any]]:
+def _statement(*, waits: bool, limits: bool) -> TextClause:
+    if limits:
+        return _FINISH_PUT_OFF if waits else _FINISH_LIMITED
+    return _FINISH_AND_WAIT if waits else _FINISH
+
+
+def _node_columns(written: Sequence[NodeWrite]) -> dict[str, list[Any]]:
+    """Make columns of results, each once: branches of a run that end together bring the same ones along."""
+    nodes = {(node.run_id, node.attempt, node.result.node, node.result.item): node for node in written}.values()
     return {
         "n_tenants": [node.tenant for node in nodes],
         "n_run_ids": [node.run_id for node in nodes],

@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events import AttemptOutcome, Event, EventStatus, FailureKind, QueueReason, RunStatus
 from storage.claims import node_result
+from storage.permits import ShownLimit, show_limits
+from storage.policies import limits_of
 from storage.records import (
     AttemptRecord,
     EventRecord,
@@ -194,10 +196,27 @@ async def run_records(connection: AsyncConnection, tenant: str, run_rows: Sequen
         for row in node_rows:
             results[row.run_id].append(node_result(row))
         waited = await waits_by_run(connection, tenant=tenant, run_ids=run_ids)
-    return tuple(
-        _run(row, attempts_=tried[row.run_id], nodes=results[row.run_id], waits_=waited.get(row.run_id, ()))
+    records = [
+        _run(
+            row,
+            attempts_=tried[row.run_id],
+            nodes=results[row.run_id],
+            waits_=waited.get(row.run_id, ()),
+            waits_for=await _waits_for(connection, row) if _is_held_back(row) else (),
+        )
         for row in run_rows
-    )
+    ]
+    return tuple(records)
+
+
+def _is_held_back(row: Row[Any]) -> bool:
+    return row.status == RunStatus.QUEUED and row.lane is not None and row.admitted_at is None
+
+
+async def _waits_for(connection: AsyncConnection, row: Row[Any]) -> tuple[ShownLimit, ...]:
+    """Return the limits of a run that are full or, where none is and it waits for its turn, all of them."""
+    shown = await show_limits(connection, tenant=row.tenant, limits=limits_of(row.limits))
+    return tuple(limit for limit in shown if limit.is_full) or shown
 
 
 def _attempt(row: Row[Any]) -> AttemptRecord:
@@ -219,6 +238,7 @@ def _run(
     attempts_: Iterable[AttemptRecord],
     nodes: Iterable[NodeResult],
     waits_: Iterable[WaitRecord],
+    waits_for: tuple[ShownLimit, ...],
 ) -> RunRecord:
     return RunRecord(
         run_id=row.run_id,
@@ -243,5 +263,11 @@ def _run(
         cancel_reason=row.cancel_reason,
         replay_of=row.replay_of,
         replay_from=row.replay_from,
+        priority=row.priority,
+        expires_at=row.expires_at,
+        unique_key=row.unique_key,
+        limits=limits_of(row.limits),
+        admitted_at=row.admitted_at,
+        waits_for=waits_for,
         waits=tuple(waits_),
     )

@@ -12,20 +12,24 @@ from events import (
     EventStatus,
     FailureKind,
     JsonValue,
+    LimitKey,
     NodeStatus,
     QueueReason,
     RunStatus,
     event_status,
 )
+from storage.permits import ShownLimit
+from storage.policies import RunPolicy
 
 
 class NewRun(NamedTuple):
-    """A run to be made with its event."""
+    """A run to be made with its event; ``policy`` is None where its pipeline declares none."""
 
     run_id: UUID
     pipeline: str
     pipeline_version: int
     queue: str
+    policy: RunPolicy | None = None
 
 
 class NewKey(NamedTuple):
@@ -89,11 +93,15 @@ class DueRun:
     pipeline: str
     queue: str
     traceparent: str | None
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedRun:
-    """A run that this worker holds, with its event; ``queue_wait`` is the time since due, ``age`` since made."""
+    """A run that this worker holds, with its event; ``queue_wait`` is the time since due, ``age`` since made.
+
+    ``limits`` are those that it was admitted by.
+    """
 
     run_id: UUID
     event: Event
@@ -107,6 +115,7 @@ class ClaimedRun:
     age: float = 0.0
     replay_of: UUID | None = None
     replay_from: str | None = None
+    limits: tuple[LimitKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +168,8 @@ class WaitRecord:
 class RunRecord:
     """A run with its attempts, node results and waits, each in the order they began.
 
-    Results of attempt 0 were taken over from the run that this one repeats.
+    Results of attempt 0 were taken over from the run that this one repeats. ``waits_for`` are the limits, as they stand
+    now, that a queued run waits for.
     """
 
     run_id: UUID
@@ -184,6 +194,12 @@ class RunRecord:
     cancel_reason: str | None = None
     replay_of: UUID | None = None
     replay_from: str | None = None
+    priority: int = 0
+    expires_at: datetime | None = None
+    unique_key: str | None = None
+    limits: tuple[LimitKey, ...] = ()
+    admitted_at: datetime | None = None
+    waits_for: tuple[ShownLimit, ...] = ()
     waits: tuple[WaitRecord, ...] = ()
 
 
@@ -225,7 +241,8 @@ class EventSummary:
 class QueueState:
     """One queue as PostgreSQL tells it: due and later runs, those thought to be in Redis, the oldest due one's age.
 
-    Of the later ones some are ``waiting`` for an event, and some ``sleeping``.
+    ``limited`` runs would be due, and wait for permits. Of the later ones some are ``waiting`` for an event, and some
+    ``sleeping``.
     """
 
     queue: str
@@ -234,6 +251,7 @@ class QueueState:
     published: int
     running: int
     oldest_age: float
+    limited: int = 0
     waiting: int = 0
     sleeping: int = 0
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Row
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import Integer, Text, Uuid
+from sqlalchemy.types import Double, Integer, SmallInteger, Text, TypeEngine, Uuid
 
 from storage.dead import DEAD, FILTER_TYPES, DeadFilter, filter_values
+from storage.policies import COLUMNS, NAMES, VALUES, RunPolicy, policy_columns
 from storage.sql import typed
 
 # Replays of one event take turns at its row: the statement that follows sees what the one before has made.
@@ -31,17 +34,27 @@ _TAKE = typed(
     **FILTER_TYPES,
 )
 
+_POLICY_TYPES: Final[dict[str, TypeEngine[Any]]] = {
+    "priorities": ARRAY(SmallInteger),
+    "ttls": ARRAY(Double),
+    "unique_keys": ARRAY(Text),
+    "limits": ARRAY(Text),
+    "lanes": ARRAY(Text),
+}
+_POLICIES: Final = ", ".join(f":{name}" for name in _POLICY_TYPES)
+
 # Attempt 0 is the one before the first: results that the run was given.
 _REPLAY = typed(
-    """
+    f"""
     WITH asked AS (
-        SELECT * FROM unnest(:origins, :run_ids, :versions, :queues, :traceparents)
-            AS t(origin, run_id, version, queue, traceparent)
+        SELECT * FROM unnest(:origins, :run_ids, :versions, :queues, :traceparents, {_POLICIES})
+            AS t(origin, run_id, version, queue, traceparent, {NAMES})
     ), made AS (
         INSERT INTO runs
-            (tenant, run_id, event_id, pipeline, pipeline_version, queue, reason, traceparent, replay_of, replay_from)
+            (tenant, run_id, event_id, pipeline, pipeline_version, queue, reason, traceparent, replay_of, replay_from,
+             {COLUMNS})
         SELECT o.tenant, asked.run_id, o.event_id, o.pipeline, asked.version, asked.queue, 'replayed',
-               asked.traceparent, o.run_id, :node
+               asked.traceparent, o.run_id, :node, {VALUES.format(run="asked")}
         FROM asked JOIN runs o ON o.tenant = :tenant AND o.run_id = asked.origin
         WHERE o.finished_at IS NOT NULL AND NOT EXISTS (
             SELECT FROM runs n WHERE n.tenant = o.tenant AND n.event_id = o.event_id AND n.replay_of = o.run_id
@@ -65,7 +78,7 @@ _REPLAY = typed(
         INSERT INTO run_deltas (tenant, accepted) SELECT tenant, count(*) FROM made GROUP BY tenant
     )
     SELECT run_id, replay_of FROM made
-    """,
+    """,  # noqa: S608 - made of this package's own text; values are parameters
     tenant=Text(),
     origins=ARRAY(Uuid),
     run_ids=ARRAY(Uuid),
@@ -74,20 +87,22 @@ _REPLAY = typed(
     traceparents=ARRAY(Text),
     node=Text(),
     kept=ARRAY(Text),
+    **_POLICY_TYPES,
 )
 
 _ROUTE = typed(
-    """
+    f"""
     WITH made AS (
-        INSERT INTO runs (tenant, run_id, event_id, pipeline, pipeline_version, queue, reason, traceparent)
-        SELECT e.tenant, t.run_id, e.event_id, t.pipeline, t.version, t.queue, 'replayed', t.traceparent
-        FROM unnest(:run_ids, :pipelines, :versions, :queues, :traceparents)
-            AS t(run_id, pipeline, version, queue, traceparent)
+        INSERT INTO runs (tenant, run_id, event_id, pipeline, pipeline_version, queue, reason, traceparent, {COLUMNS})
+        SELECT e.tenant, t.run_id, e.event_id, t.pipeline, t.version, t.queue, 'replayed', t.traceparent,
+               {VALUES.format(run="t")}
+        FROM unnest(:run_ids, :pipelines, :versions, :queues, :traceparents, {_POLICIES})
+            AS t(run_id, pipeline, version, queue, traceparent, {NAMES})
         JOIN events e ON e.tenant = :tenant AND e.event_id = :event_id
         RETURNING tenant
     )
     INSERT INTO run_deltas (tenant, accepted) SELECT tenant, count(*) FROM made GROUP BY tenant
-    """,
+    """,  # noqa: S608 - made of this package's own text; values are parameters
     tenant=Text(),
     event_id=Uuid(),
     run_ids=ARRAY(Uuid),
@@ -95,7 +110,14 @@ _ROUTE = typed(
     versions=ARRAY(Integer),
     queues=ARRAY(Text),
     traceparents=ARRAY(Text),
+    **_POLICY_TYPES,
 )
+
+_ATTRIBUTES = typed(
+    "SELECT event_id, type, source, subject, data FROM events WHERE tenant = :tenant AND event_id = ANY(:event_ids)",
+    tenant=Text(),
+    event_ids=ARRAY(Uuid),
+).columns(data=JSONB)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +139,7 @@ class Replay:
     pipeline_version: int
     queue: str
     traceparent: str | None
+    policy: RunPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +151,7 @@ class NewRoute:
     pipeline_version: int
     queue: str
     traceparent: str | None
+    policy: RunPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +206,7 @@ async def replay_runs(
             "traceparents": [replay.traceparent for replay in replays],
             "node": begin.node,
             "kept": sorted(begin.kept),
+            **_policies(tenant, replays),
         },
     )
     return {row.replay_of: row.run_id for row in rows}
@@ -199,5 +224,16 @@ async def route_again(connection: AsyncConnection, *, tenant: str, event_id: UUI
             "versions": [route.pipeline_version for route in routes],
             "queues": [route.queue for route in routes],
             "traceparents": [route.traceparent for route in routes],
+            **_policies(tenant, routes),
         },
     )
+
+
+async def events_attributes(connection: AsyncConnection, *, tenant: str, event_ids: Sequence[UUID]) -> list[Row[Any]]:
+    """Read ``event_id``, ``type``, ``source``, ``subject`` and ``data`` of events: what policies are made of."""
+    return list(await connection.execute(_ATTRIBUTES, {"tenant": tenant, "event_ids": list(event_ids)}))
+
+
+def _policies(tenant: str, made: Sequence[Replay | NewRoute]) -> dict[str, list[Any]]:
+    columns = policy_columns((tenant, one.policy) for one in made)
+    return dict(zip(_POLICY_TYPES, columns, strict=True))

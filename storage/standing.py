@@ -9,17 +9,22 @@ from storage.sql import typed
 _STATE = typed(
     """
     SELECT queue,
-           count(*) FILTER (WHERE status = 'queued' AND available_at <= now()) AS due,
+           count(*) FILTER (WHERE status = 'queued' AND available_at <= now() AND NOT limited) AS due,
+           count(*) FILTER (WHERE status = 'queued' AND available_at <= now() AND limited) AS limited,
            count(*) FILTER (WHERE status = 'queued' AND available_at > now()) AS delayed,
            count(*) FILTER (WHERE status = 'queued' AND published_at IS NOT NULL AND publish_at > now()) AS published,
            count(*) FILTER (WHERE status = 'running') AS running,
            count(*) FILTER (WHERE reason = 'waiting' AND available_at > now()) AS waiting,
            count(*) FILTER (WHERE reason = 'sleeping' AND available_at > now()) AS sleeping,
-           coalesce(extract(epoch FROM now() - min(available_at) FILTER (WHERE status = 'queued')), 0)::float8 AS oldest
+           coalesce(extract(epoch FROM now() - min(since) FILTER (WHERE status = 'queued' AND NOT limited)), 0)::float8
+               AS oldest
     FROM (
-        SELECT queue, status, reason, available_at, published_at, publish_at FROM runs WHERE status = 'queued'
+        SELECT queue, status, reason, available_at, published_at, publish_at,
+               lane IS NOT NULL AND admitted_at IS NULL AS limited, greatest(available_at, admitted_at) AS since
+        FROM runs WHERE status = 'queued'
         UNION ALL
-        SELECT queue, status, reason, available_at, published_at, publish_at FROM runs WHERE status = 'running'
+        SELECT queue, status, reason, available_at, published_at, publish_at, false, available_at
+        FROM runs WHERE status = 'running'
     ) AS open GROUP BY queue
     """
 )
@@ -42,6 +47,7 @@ async def queue_states(connection: AsyncConnection) -> list[QueueState]:
         QueueState(
             queue=row.queue,
             due=row.due,
+            limited=row.limited,
             delayed=row.delayed,
             published=row.published,
             running=row.running,

@@ -118,6 +118,7 @@ runs = Table(
     Column("priority", SmallInteger, nullable=False, server_default="0"),
     Column("expires_at", DateTime(timezone=True)),
     Column("unique_key", Text),
+    Column("unique_since", DateTime(timezone=True)),
     Column("limits", JSONB),
     Column("lane", Text),
     Column("admitted_at", DateTime(timezone=True)),
@@ -159,7 +160,10 @@ runs = Table(
         "runs_lane_idx",
         "lane",
         "available_at",
-        postgresql_where=text("status = 'queued' AND lane IS NOT NULL AND admitted_at IS NULL"),
+        postgresql_where=text(
+            "status = 'queued' AND lane IS NOT NULL AND admitted_at IS NULL "
+            "AND (unique_key IS NULL OR unique_since IS NOT NULL)"
+        ),
     ),
     Index(
         "runs_priority_idx",
@@ -168,7 +172,24 @@ runs = Table(
         "publish_at",
         postgresql_where=text("status = 'queued' AND priority > 0"),
     ),
-    Index("runs_expiry_idx", "expires_at", postgresql_where=text("status = 'queued' AND expires_at IS NOT NULL")),
+    Index(
+        "runs_expiry_idx",
+        "expires_at",
+        postgresql_where=text("status = 'queued' AND attempt = 0 AND expires_at IS NOT NULL"),
+    ),
+    Index(
+        "runs_unique_holder_idx",
+        "tenant",
+        "pipeline",
+        "unique_key",
+        unique=True,
+        postgresql_where=text("status IN ('queued', 'running') AND unique_since IS NOT NULL"),
+    ),
+    Index(
+        "runs_unique_new_idx",
+        "available_at",
+        postgresql_where=text("status = 'queued' AND unique_key IS NOT NULL AND unique_since IS NULL"),
+    ),
     Index(
         "runs_unique_idx",
         "tenant",
@@ -186,9 +207,10 @@ one repeats, from the node ``replay_from`` on where that is set. ``accepted_vers
 event was checked against, where that isn't the run's own.
 
 ``expires_at``: not begun by then, the run has expired. ``unique_key``: no other run of its pipeline with that key is
-under way beside it. ``limits`` are what the run counts against, ``lane`` the same in a word: all runs of a lane want
-the same permits. A run with a lane is published (its ``publish_at`` is infinite) only once it was admitted, at
-``admitted_at``, and its permits are good as long as that stands and the run has not ended."""
+under way beside it, and ``unique_since`` when that was seen to; no relay publishes it before. ``limits`` are what the
+run counts against, ``lane`` the same in a word: all runs of a lane want the same permits. A run with a lane is
+published (its ``publish_at`` is infinite) only once it was admitted, at ``admitted_at``, and its permits are good as
+long as that stands and the run has not ended."""
 
 attempts = Table(
     "attempts",
@@ -289,14 +311,15 @@ permits = Table(
     Column("key", Text, nullable=False),
     Column("admitted_at", DateTime(timezone=True), nullable=False),
     Column("run_id", Uuid, nullable=False),
+    Column("kept_until", DateTime(timezone=True), nullable=False),
     Column("spent", Boolean, nullable=False, server_default=false()),
     PrimaryKeyConstraint("tenant", "name", "key", "admitted_at", "run_id"),
-    Index("permits_run_idx", "tenant", "run_id", postgresql_where=text("NOT spent")),
     Index("permits_held_idx", "tenant", "name", "key", postgresql_where=text("NOT spent")),
+    Index("permits_spent_idx", "kept_until", postgresql_where=text("spent")),
 )
 """What admitted runs hold, a row for each limit. One is good as long as its run is admitted at that same moment and has
-not ended: a run that ends, or is put off, has given its permits back by that. ``spent``: seen to be good no more, and
-kept for as long as a rate counts it."""
+not ended: a run that ends, or is put off, has given its permits back by that. ``spent``: seen to be good no more, or of
+a limit that has only a rate, and kept until ``kept_until``, for as long as the rate counts it."""
 
 worker_leases = Table(
     "worker_leases",

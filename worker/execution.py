@@ -96,6 +96,7 @@ class Execution:
             errors_by_node=claimed.errors_by_node,
             done=claimed.done,
             waits=claimed.waits,
+            permits=run.limits,
             age=run.age,
         )
         try:
@@ -162,6 +163,7 @@ def _span(claimed: Claimed, message: Message) -> Iterator[Span]:
     links = [Link(came, {key.LINK: LinkReason.MESSAGE.value})] if apart and came.is_valid else []
     if origin is not None and claimed.previous_span_id:
         links.extend(links_to([_previous(origin, claimed.previous_span_id)], reason=LinkReason.RETRY_OF))
+    links.extend(links_to(_come(claimed), reason=LinkReason.AWAITED))
     context = context_of(origin) if apart and origin is not None else message.context
     with run_span(ids, context=context, links=links, span_id=claimed.span_id) as span:
         if apart:
@@ -171,6 +173,12 @@ def _span(claimed: Claimed, message: Message) -> Iterator[Span]:
 
 def _previous(origin: SpanContext, span_id: str) -> str:
     return f"00-{origin.trace_id:032x}-{span_id}-{origin.trace_flags:02x}"
+
+
+def _come(claimed: Claimed) -> list[str]:
+    """Return the traceparents of events that ended waits whose nodes no try has passed yet."""
+    events = [wait.event for node, wait in claimed.waits.items() if (node, 0) not in claimed.done]
+    return [event.traceparent for event in events if event is not None and event.traceparent]
 
 
 def _left(pipeline: Pipeline[Any], age: float) -> float:

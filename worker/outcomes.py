@@ -12,6 +12,7 @@ from events import (
     Succeeded,
     Suspended,
 )
+from storage.limit_writes import LimitsWrite
 from storage.outcomes import Finish, NodeWrite
 from storage.records import ClaimedRun
 from storage.wait_writes import WaitWrite
@@ -64,7 +65,7 @@ def finish_of(
                 spent=1,
                 nodes=nodes,
             )
-        case Suspended(reason=put_off, delay=delay):
+        case Suspended(reason=put_off, delay=delay, limits=limits):
             return Finish(
                 tenant=tenant,
                 run_id=run_id,
@@ -74,6 +75,7 @@ def finish_of(
                 reason=put_off,
                 delay=max(min(delay, expires_in), 0.0),
                 nodes=nodes,
+                limits=LimitsWrite(tenant=tenant, run_id=run_id, limits=limits) if limits else None,
                 wait=_wait_of(run, outcome) if put_off in _PUT_OFF else None,
             )
         case Cancelled(reason=reason):

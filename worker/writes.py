@@ -171,6 +171,7 @@ def _refused(finish: Finish) -> Finish:
         reason=None,
         error=_REFUSED,
         nodes=(),
+        limits=None,
         wait=None,
     )
 

@@ -36,6 +36,7 @@ def upgrade() -> None:
         sa.Column("priority", sa.SmallInteger(), server_default="0", nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True)),
         sa.Column("unique_key", sa.Text()),
+        sa.Column("unique_since", sa.DateTime(timezone=True)),
         sa.Column("limits", postgresql.JSONB()),
         sa.Column("lane", sa.Text()),
         sa.Column("admitted_at", sa.DateTime(timezone=True)),
@@ -51,7 +52,10 @@ def upgrade() -> None:
         "runs_lane_idx",
         "runs",
         ["lane", "available_at"],
-        postgresql_where=sa.text("status = 'queued' AND lane IS NOT NULL AND admitted_at IS NULL"),
+        postgresql_where=sa.text(
+            "status = 'queued' AND lane IS NOT NULL AND admitted_at IS NULL "
+            "AND (unique_key IS NULL OR unique_since IS NOT NULL)"
+        ),
     )
     op.create_index(
         "runs_priority_idx",
@@ -63,7 +67,7 @@ def upgrade() -> None:
         "runs_expiry_idx",
         "runs",
         ["expires_at"],
-        postgresql_where=sa.text("status = 'queued' AND expires_at IS NOT NULL"),
+        postgresql_where=sa.text("status = 'queued' AND attempt = 0 AND expires_at IS NOT NULL"),
     )
     op.create_index(
         "runs_unique_idx",
@@ -71,7 +75,24 @@ def upgrade() -> None:
         ["tenant", "pipeline", "unique_key", "run_id"],
         postgresql_where=sa.text("status IN ('queued', 'running') AND unique_key IS NOT NULL"),
     )
+    op.create_index(
+        "runs_unique_holder_idx",
+        "runs",
+        ["tenant", "pipeline", "unique_key"],
+        unique=True,
+        postgresql_where=sa.text("status IN ('queued', 'running') AND unique_since IS NOT NULL"),
+    )
+    op.create_index(
+        "runs_unique_new_idx",
+        "runs",
+        ["available_at"],
+        postgresql_where=sa.text("status = 'queued' AND unique_key IS NOT NULL AND unique_since IS NULL"),
+    )
     _create_waits()
+    _create_permits()
+
+
+def _create_permits() -> None:
     op.create_table(
         "permits",
         _tenant(),
@@ -79,11 +100,12 @@ def upgrade() -> None:
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("admitted_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("run_id", sa.Uuid(), nullable=False),
+        sa.Column("kept_until", sa.DateTime(timezone=True), nullable=False),
         sa.Column("spent", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("tenant", "name", "key", "admitted_at", "run_id", name=op.f("permits_pkey")),
     )
-    op.create_index("permits_run_idx", "permits", ["tenant", "run_id"], postgresql_where=sa.text("NOT spent"))
     op.create_index("permits_held_idx", "permits", ["tenant", "name", "key"], postgresql_where=sa.text("NOT spent"))
+    op.create_index("permits_spent_idx", "permits", ["kept_until"], postgresql_where=sa.text("spent"))
 
 
 def _create_waits() -> None:
@@ -151,11 +173,27 @@ def downgrade() -> None:
     op.drop_table("permits")
     op.drop_table("event_keys")
     op.drop_table("waits")
-    for index in ("runs_unique_idx", "runs_expiry_idx", "runs_priority_idx", "runs_lane_idx"):
+    for index in (
+        "runs_unique_new_idx",
+        "runs_unique_holder_idx",
+        "runs_unique_idx",
+        "runs_expiry_idx",
+        "runs_priority_idx",
+        "runs_lane_idx",
+    ):
         op.drop_index(index, table_name="runs")
     for name in ("runs_admitted_has_lane_check", "runs_limits_have_lane_check"):
         op.drop_constraint(name, "runs")
-    for column in ("admitted_at", "lane", "limits", "unique_key", "expires_at", "priority", "accepted_version"):
+    for column in (
+        "admitted_at",
+        "lane",
+        "limits",
+        "unique_since",
+        "unique_key",
+        "expires_at",
+        "priority",
+        "accepted_version",
+    ):
         op.drop_column("runs", column)
     _words("node_results", "status", _NODES)
     _words("attempts", "outcome", _OUTCOMES)

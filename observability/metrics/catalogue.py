@@ -79,6 +79,10 @@ def _slo(*, sli: Sli, pipeline: str, good: bool) -> tuple[str, ...]:
     return (sli, pipeline, "true" if good else "false")
 
 
+def _limit(*, limit: str) -> tuple[str, ...]:
+    return (limit,)
+
+
 def _reason(*, reason: DropReason) -> tuple[str, ...]:
     return (reason,)
 
@@ -177,6 +181,27 @@ class Metrics(StoreMetrics):
         "The account of runs: accepted and final ever, open now, removed of the final; difference is accepted - final "
         "- open, and anything but 0 is a fault.",
         _account,
+    )
+    limit_waiting_runs = Gauge(
+        "throughline_limit_waiting_runs",
+        "Due runs that wait for permits; one of several limits counts for each of them.",
+        _limit,
+    )
+    limit_permits_held = Gauge(
+        "throughline_limit_permits_held", "Permits that runs hold, of a limit over all its keys.", _limit
+    )
+    limit_admissions = Counter(
+        "throughline_limit_admissions_total",
+        "Runs that a limit let go; one that waits for another try counts again.",
+        _limit,
+    )
+    expired_runs = Counter(
+        "throughline_expired_runs_total", "Runs that failed because they had not begun in time.", _pipeline
+    )
+    superseded_runs = Counter(
+        "throughline_superseded_runs_total",
+        "Runs that were cancelled because another of the same key had not ended.",
+        _pipeline,
     )
     leases_expired = Counter(
         "throughline_leases_expired_total", "Leases of worker processes that ended without being given back.", no_labels

@@ -40,9 +40,10 @@ class NodeOutcome(StrEnum):
 
 
 class QueueState(StrEnum):
-    """Where the unfinished runs of a queue stand."""
+    """Where the unfinished runs of a queue stand; ``limited`` ones are due, and wait for permits."""
 
     DUE = "due"
+    LIMITED = "limited"
     LATER = "later"
     SENT = "sent"
     RUNNING = "running"

@@ -37,6 +37,7 @@ class LinkReason(StrEnum):
     RETRY_OF = "retry_of"
     REPLAY_OF = "replay_of"
     REQUEST = "request"
+    AWAITED = "awaited"
 
 
 def span_context_of(traceparent: str | None, tracestate: str | None = None) -> SpanContext | None:

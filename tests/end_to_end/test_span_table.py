@@ -50,9 +50,11 @@ def begun(ledger: Path, event_of: Mapping[str, Any]) -> bool:
 
 
 def ordinary(whole: System, ledger: Path) -> None:
-    """Alone, in an array, tried again, failed for good, replayed."""
+    """Alone, in an array, tried again, failed for good, replayed, waited for and waiting."""
     posted = [whole.post(event(ledger, 1)), whole.post(event(ledger, 2, fail_attempts=1))]
     posted.append(whole.post({**event(ledger, 3), "type": "test.refusing"}))
+    posted.append(whole.post({**event(ledger, 7), "type": "test.patient"}))
+    posted.append(whole.post({"type": "test.paid", "source": "table", "id": "paid", "data": {"order": 0}}))
     with httpx.Client(base_url=whole.api_url, timeout=10, trust_env=False) as client:
         answer = client.post("/events", json=[event(ledger, number) for number in range(10, 90)])
         assert answer.status_code in {200, 202, 207}, answer.text

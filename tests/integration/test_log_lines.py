@@ -21,7 +21,7 @@ from observability.logs import configure_logging
 from observability.metrics import null_metrics
 from observability.secret_names import HIDDEN
 from observability.tracing import configure_tracing
-from pipelines import EventSchema, Node, Pipeline, PipelineRegistry, RetryPolicy, TaskContext
+from pipelines import EventSchema, Node, Pipeline, PipelineRegistry, RetryPolicy, TaskContext, WaitForEvent
 from settings import LogSettings, TelemetrySettings
 from tests.support.log_docs import described_lines
 from tests.support.relaying import World
@@ -67,8 +67,21 @@ class CallFromThread(Node[Done]):
         return Done()
 
 
+class AwaitWord(WaitForEvent[Asked]):
+    """Waits for what does not come."""
+
+    type = "test.word"
+    match = "data.end"
+    timeout = 600.0
+
+    def key(self, _: TaskContext[Asked]) -> str:
+        """Return a key."""
+        return "well"
+
+
 REGISTRY = PipelineRegistry(
     [
+        Pipeline(name="patient", types=("test.patient",), schema=Asked, start=AwaitWord),
         Pipeline(
             name="telling",
             types=("test.told",),
@@ -76,7 +89,7 @@ REGISTRY = PipelineRegistry(
             start=CallOut,
             edges={CallOut: CallFromThread},
             retry=RetryPolicy(max_attempts=2, base=86_400.0, cap=86_400.0),
-        )
+        ),
     ]
 )
 
@@ -143,7 +156,11 @@ async def process(world: World) -> None:
     async with worker(world) as runtime:
         for sent in world.messages():
             message = Message(
-                tenant="default", pipeline="telling", run_ids=tuple(sent.run_ids), queue="default", task_id="task"
+                tenant="default",
+                pipeline=sent.kwargs["pipeline"],
+                run_ids=tuple(sent.run_ids),
+                queue="default",
+                task_id="task",
             )
             assert (await asyncio.to_thread(runtime.process, message))["claimed"] == len(sent.run_ids)
 
@@ -160,8 +177,9 @@ async def test_each_line_that_comes_with_an_event_is_as_the_page_says_and_there_
     world: World, stream: io.StringIO
 ) -> None:
     described = described_lines(level="info")
-    unrouted = {"type": "nobody.takes.it", "data": {}}
-    await post(world, told(1), told(2, end="badly"), told(3, end="later"), told(1), unrouted)
+    patient = {"type": "test.patient", "data": {}}
+    apart = [{"type": kind, "data": {}} for kind in ("nobody.takes.it", "test.word")]
+    await post(world, told(1), told(2, end="badly"), told(3, end="later"), told(1), patient, *apart)
     await publish(world)
     await process(world)
     world.redis.delete("default")
@@ -174,10 +192,10 @@ async def test_each_line_that_comes_with_an_event_is_as_the_page_says_and_there_
         if line["event"] in described:
             described[line["event"]].require(line)
             seen[line["event"]] += 1
-    assert seen["event accepted"] == 13
-    assert (seen["event duplicate"], seen["event unrouted"]) == (1, 1)
-    assert 3 <= seen["run published"] + seen["runs published"] < 13
-    assert seen["run ended"] == 13
+    assert seen["event accepted"] == 14
+    assert (seen["event duplicate"], seen["event unrouted"], seen["event awaited"]) == (1, 1, 1)
+    assert 4 <= seen["run published"] + seen["runs published"] < 14
+    assert seen["run ended"] == 14
     assert set(seen) == set(described), "the page describes lines that nobody writes"
 
     of_the_process = {"stopping", "stopped", "lease opened"}
@@ -187,7 +205,8 @@ async def test_each_line_that_comes_with_an_event_is_as_the_page_says_and_there_
 
     ended = [line for line in lines_of(stream) if line["event"] == "run ended"]
     by_outcome = {line["outcome"]: line for line in ended}
-    assert set(by_outcome) == {"succeeded", "failed", "retried"}
+    assert set(by_outcome) == {"succeeded", "failed", "retried", "suspended"}
+    assert {"reason", "resumes_in", "node"} <= set(by_outcome["suspended"])
     assert {"failure_kind", "error_type", "node"} <= set(by_outcome["failed"])
     assert {"retry_in", "error_type", "node"} <= set(by_outcome["retried"])
     assert not {"failure_kind", "retry_in", "error_type", "node"} & set(by_outcome["succeeded"])

@@ -10,15 +10,25 @@ from sqlalchemy.dialects.postgresql import asyncpg as driver
 
 from migrations import upgrade
 from settings import DatabaseSettings
-from storage import claims, ingest, outcomes
+from storage import admission, claims, ingest, outcomes
 from storage.engine import connect
 
 RUN = ("runs", {"tenant", "run_id"})
+PERMIT = ("permits", {"tenant", "name", "key"})
 STATEMENTS: dict[str, tuple[TextClause | str, list[tuple[str, set[str]]]]] = {
     "claim": (claims._CLAIM, [RUN, RUN, ("events", {"tenant", "event_id"})]),
     "checkpoint": (outcomes._CHECKPOINT, [RUN]),
     "finish": (outcomes._FINISH, [RUN, RUN, ("attempts", {"tenant", "run_id", "attempt"})]),
     "finish, and wait": (outcomes._FINISH_AND_WAIT, [RUN, RUN, ("attempts", {"tenant", "run_id", "attempt"})]),
+    "finish, with limits to wait for": (
+        outcomes._FINISH_LIMITED,
+        [RUN, RUN, ("attempts", {"tenant", "run_id", "attempt"})],
+    ),
+    "what limits hold": (
+        admission._STANDING,
+        [RUN, PERMIT, PERMIT, ("permits", {"tenant", "name", "key", "admitted_at", "run_id"})],
+    ),
+    "admit": (admission._ADMIT, [("runs", {"lane"}), RUN]),
     "what is there already": (
         ingest._EXISTING,
         [("events", {"tenant", "source", "ce_id"}), ("runs", {"tenant", "event_id"})],

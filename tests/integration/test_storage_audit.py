@@ -15,8 +15,9 @@ from events import RunStatus, ThroughlineError
 from settings import DatabaseSettings
 from storage import accounting
 from storage.audit import Finding, audit
+from storage.check import Check
 from storage.engine import create_engine, transaction
-from storage.impossible import CHECKS, Check
+from storage.impossible import CHECKS
 from tests.support.histories import an_event
 from throughline.cli.main import app
 
@@ -61,6 +62,11 @@ _A_SLEEP = """
 
 _SUCCEEDED, _RUNNING, _QUEUED = _RUN.format("succeeded"), _RUN.format("running"), _RUN.format("queued")
 
+_LIMITED = """
+    UPDATE runs SET lane = 'x', admitted_at = now(),
+        limits = '[{{"name": "vendor", "key": "a", "concurrency": 1}}]' WHERE status = '{}'
+"""
+
 PLANTED = [
     ("running_without_lease", "running", f"UPDATE runs SET lease_id = gen_random_uuid() WHERE {_RUNNING}"),
     (
@@ -100,6 +106,29 @@ PLANTED = [
     ("missing_runs", "event of succeeded", f"DELETE FROM runs WHERE {_SUCCEEDED}"),
     ("never_due", "queued", f"UPDATE runs SET available_at = 'infinity' WHERE {_QUEUED}"),
     ("never_due", "queued", f"UPDATE runs SET publish_at = now() + interval '3 years' WHERE {_QUEUED}"),
+    (
+        "over_limit",
+        "vendor/a (2)",
+        f"""
+            {_LIMITED.format("queued")}; {_LIMITED.format("running")};
+            INSERT INTO permits (name, key, admitted_at, run_id, kept_until)
+            SELECT 'vendor', 'a', admitted_at, run_id, now() FROM runs WHERE admitted_at IS NOT NULL
+        """,
+    ),
+    ("admitted_without_permit", "running", _LIMITED.format("running")),
+    (
+        "admitted_without_permit",
+        "running",
+        f"""
+            {_LIMITED.format("running")};
+            INSERT INTO permits (name, key, admitted_at, run_id, kept_until, spent)
+            SELECT 'vendor', 'a', admitted_at, run_id, now(), true FROM runs WHERE admitted_at IS NOT NULL
+        """,
+    ),
+    ("unadmitted_at_large", "queued", f"{_LIMITED.format('queued')}; UPDATE runs SET admitted_at = NULL"),
+    ("unadmitted_at_large", "running", f"{_LIMITED.format('running')}; UPDATE runs SET admitted_at = NULL"),
+    ("unique_at_large", "queued", f"UPDATE runs SET unique_key = 'a' WHERE {_QUEUED}"),
+    ("unique_at_large", "running", f"UPDATE runs SET unique_key = 'a' WHERE {_RUNNING}"),
     ("times_reversed", "succeeded", f"UPDATE runs SET finished_at = '2000-01-01' WHERE {_SUCCEEDED}"),
     (
         "lease_not_ended",

@@ -82,6 +82,16 @@ async def test_a_checkpoint_and_a_stop_that_write_the_same_nodes_never_deadlock(
         await asyncio.gather(write(nodes), write(nodes[::-1]), write(random.sample(nodes, len(nodes))))
 
 
+async def test_branches_of_a_run_that_end_together_bring_the_same_results_along(world: World) -> None:
+    """They ride with the first write that is made, and each of two knows of no other."""
+    (run_id,) = await world.store()
+    await world.claim(await world.lease(seconds=600), [run_id])
+    before, left, right = (node(run_id, 1, name) for name in ("before", "left", "right"))
+    async with transaction(world.engine) as connection:
+        assert await outcomes.write_nodes(connection, [before, left, before, right]) == {(run_id, 1)}
+    assert await world.value("SELECT array_agg(node ORDER BY node) FROM node_results") == ["before", "left", "right"]
+
+
 async def test_a_run_that_a_write_has_locked_is_given_back_all_the_same(world: World) -> None:
     """Passed over, it would lie there until a relay looks for what was left behind, and count as a death."""
     lease_id, [run] = await claimed(world)

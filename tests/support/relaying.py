@@ -2,7 +2,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar, overload
@@ -12,14 +12,16 @@ from redis import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from events import new_id
+from events import Outcome, new_id
 from observability.metrics import Metrics
 from settings import Settings
-from storage import claims, ingest, leases, wake
+from storage import claims, ingest, leases, outcomes, wake
 from storage.engine import create_engine, transaction
+from storage.policies import RunPolicy
 from storage.records import ClaimedRun, NewEvent, NewRun
 from tests.support.driver import Fetching
 from worker.app import create_celery
+from worker.outcomes import finish_of
 from worker.relay import Relay
 
 TENANT = "default"
@@ -67,9 +69,10 @@ class World:
         queue: str = "default",
         traceparent: str | None = None,
         data: str = "{}",
+        policy: RunPolicy | None = None,
     ) -> list[UUID]:
         """Accept events of one run each; return the runs' ids."""
-        new = [_event(pipeline, queue, traceparent, data) for _ in range(count)]
+        new = [_event(pipeline, queue, traceparent, data, policy) for _ in range(count)]
         async with transaction(self.engine) as connection:
             await ingest.store_events(Fetching(connection), new)
         return [event.runs[0].run_id for event in new]
@@ -97,6 +100,11 @@ class World:
         )
         async with transaction(self.engine) as connection:
             return await claims.claim_runs(connection, asked)
+
+    async def finish(self, runs: Iterable[ClaimedRun], outcome: Outcome) -> None:
+        """End tries as a worker does."""
+        async with transaction(self.engine) as connection:
+            await outcomes.finish_runs(connection, [finish_of(run, outcome) for run in runs])
 
     async def value(self, statement: str, **parameters: object) -> Any:
         """Ask for one value."""
@@ -146,7 +154,7 @@ async def until(condition: Callable[[], Any], *, within: float = 10.0) -> Any:
         await asyncio.sleep(0.01)
 
 
-def _event(pipeline: str, queue: str, traceparent: str | None, data: str) -> NewEvent:
+def _event(pipeline: str, queue: str, traceparent: str | None, data: str, policy: RunPolicy | None) -> NewEvent:
     event_id = new_id()
     return NewEvent(
         tenant=TENANT,
@@ -159,7 +167,7 @@ def _event(pipeline: str, queue: str, traceparent: str | None, data: str) -> New
         data=data,
         content_hash=b"0" * 32,
         traceparent=traceparent,
-        runs=(NewRun(run_id=new_id(), pipeline=pipeline, pipeline_version=1, queue=queue),),
+        runs=(NewRun(run_id=new_id(), pipeline=pipeline, pipeline_version=1, queue=queue, policy=policy),),
     )
 
 

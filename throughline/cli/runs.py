@@ -13,7 +13,7 @@ app = typer.Typer(help="Find runs, cancel, replay or purge them.", no_args_is_he
 
 RunId = Annotated[str, typer.Argument(help="The run's id.")]
 _PUT_OFF = frozenset({"waiting", "sleeping", "limited"})
-_KIND_HELP = "error, timeout, invalid_output, invalid_event or poisoned."
+_KIND_HELP = "error, timeout, invalid_output, invalid_event, poisoned, expired or incompatible."
 
 
 @app.command("list")

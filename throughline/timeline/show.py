@@ -123,6 +123,8 @@ class _Waterfall:
     def _foot(self, run: dict[str, Any]) -> Iterator[Text]:
         if run["status"] == "queued" and run["reason"]:
             yield from (self._cut(f"  {line}") for line in self._why_queued(run))
+        for limit in run.get("waits_for", ()):
+            yield self._cut(f"  waits for {_limit(limit)}", style="yellow")
         if run["cancel_requested_at"]:
             asked = duration((time_of(run["cancel_requested_at"]) - time_of(run["created_at"])).total_seconds())
             reason = f": {plain(run['cancel_reason'])}" if run["cancel_reason"] else ""
@@ -203,6 +205,15 @@ def _fit(text: str, width: int) -> str:
 def _fact(name: str, value: str, *, status: str = "") -> Text:
     mark = (f"  {status}", STATUS_STYLE.get(status, "")) if status else ""
     return Text.assemble(f"{name:<10}{plain(value)}", mark)
+
+
+def _limit(limit: dict[str, Any]) -> str:
+    """Say which limit, of which key, and how far it is used up."""
+    name = f"limit {plain(limit['name'])}" + (f" of {plain(limit['key'])}" if limit["key"] else "")
+    used = [f"{limit['held']} of {limit['concurrency']} at work"] if limit["concurrency"] is not None else []
+    if limit["rate"] is not None:
+        used.append(f"{limit['started']} of {limit['rate']} started in {limit['per']:g} s")
+    return f"{name}: {', '.join(used)}{'' if limit['full'] else '; it is the turn of others'}"
 
 
 def _trace(shown: dict[str, Any]) -> Iterator[Text]:

@@ -27,12 +27,14 @@ class Section:
 
 def sections_of(seen: Overview, *, wide: bool) -> Iterator[Section]:
     """Yield what there is to list, the most needed first; ``wide``: there is room for whole ids."""
+    limited = any(queue.limited for queue in seen.queues)
     yield Section(
-        heading=("queue", "due", "scheduled", "sent", "in flight", "oldest"),
+        heading=("queue", "due", *(("limited",) if limited else ()), "scheduled", "sent", "in flight", "oldest"),
         rows=[
             (
                 plain(queue.queue),
                 f"{queue.due:,}",
+                *((f"{queue.limited:,}",) if limited else ()),
                 f"{queue.delayed:,}",
                 f"{queue.published:,}",
                 f"{queue.running:,}",

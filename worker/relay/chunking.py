@@ -41,10 +41,13 @@ def message_size(waiting: int, *, single_below: int, max_runs: int) -> int:
 
 
 def split(runs: Iterable[DueRun], *, size: int) -> Iterator[Outgoing]:
-    """Put every run into exactly one message of at most ``size`` runs; within a message they keep their order."""
-    groups: defaultdict[tuple[str, str, str], list[DueRun]] = defaultdict(list)
+    """Put every run into exactly one message of at most ``size`` runs; within a message they keep their order.
+
+    A message has runs of one priority, and comes before those whose first run came later.
+    """
+    groups: defaultdict[tuple[str, str, str, int], list[DueRun]] = defaultdict(list)
     for run in runs:
-        groups[run.tenant, run.pipeline, run.queue].append(run)
-    for (tenant, pipeline, queue), members in groups.items():
+        groups[run.tenant, run.pipeline, run.queue, run.priority].append(run)
+    for (tenant, pipeline, queue, _), members in groups.items():
         for start in range(0, len(members), size):
             yield Outgoing(tenant=tenant, pipeline=pipeline, queue=queue, runs=tuple(members[start : start + size]))

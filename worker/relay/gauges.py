@@ -3,7 +3,7 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from observability.metrics import Metrics, PutOff, QueueState
-from storage import matching, standing
+from storage import matching, permits, standing
 from storage.records import QueueState as QueueCounts
 from worker.relay.database import Database
 
@@ -35,9 +35,11 @@ class Gauges:
         async with self._database.reading() as connection:
             states = await standing.queue_states(connection)
             dead, unrouted = await standing.standing_counts(connection)
+            limits = await permits.limit_states(connection)
             unmatched = await matching.oldest_age(connection)
         took = time.monotonic() - began
         self._show(states)
+        self._show_limits(limits)
         self._queues.update(state.queue for state in states)
         self._metrics.dead_runs.labels().set(dead)
         self._metrics.unrouted_events.labels().set(unrouted)
@@ -52,9 +54,18 @@ class Gauges:
         put_off.clear()
         for state in states:
             depth.labels(queue=state.queue, state=QueueState.DUE).set(state.due)
+            depth.labels(queue=state.queue, state=QueueState.LIMITED).set(state.limited)
             depth.labels(queue=state.queue, state=QueueState.LATER).set(state.delayed)
             depth.labels(queue=state.queue, state=QueueState.SENT).set(state.published)
             depth.labels(queue=state.queue, state=QueueState.RUNNING).set(state.running)
             age.labels(queue=state.queue, state=QueueState.DUE).set(state.oldest_age)
             put_off.labels(queue=state.queue, reason=PutOff.WAITING).set(state.waiting)
             put_off.labels(queue=state.queue, reason=PutOff.SLEEPING).set(state.sleeping)
+
+    def _show_limits(self, states: Iterable[permits.LimitState]) -> None:
+        waiting, held = self._metrics.limit_waiting_runs, self._metrics.limit_permits_held
+        waiting.clear()
+        held.clear()
+        for state in states:
+            waiting.labels(limit=state.name).set(state.waiting)
+            held.labels(limit=state.name).set(state.held)

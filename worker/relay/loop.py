@@ -16,9 +16,11 @@ from storage.log_levels import asked_level
 from storage.wake import WakeListener
 from worker.lost_spans import LostSpans
 from worker.relay.accounting import Accounting
+from worker.relay.admission import Admission
 from worker.relay.backoff import Backoff
 from worker.relay.carried import connect
 from worker.relay.database import Database
+from worker.relay.expiry import Expiry
 from worker.relay.gauges import Gauges
 from worker.relay.matching import Matching
 from worker.relay.postgres_gauges import PostgresGauges
@@ -28,7 +30,7 @@ from worker.relay.redis_gauges import RedisGauges
 from worker.relay.rescue import Rescue
 from worker.relay.retention import Retention
 
-_WOKEN: Final = ("publish", "match")
+_WOKEN: Final = ("publish", "admit", "match")
 """The parts that a notification wakes."""
 _LISTEN_SECONDS: Final = 2.0
 _KEEP_SECONDS: Final = 1.0
@@ -59,6 +61,9 @@ class Relay:
             metrics=metrics,
             singly=settings.worker.cell_queue,
         )
+        interval = settings.relay.poll_interval
+        self._admission = Admission(database=self._database, metrics=metrics, idle=interval)
+        self._expiry = Expiry(database=self._database, metrics=metrics, interval=interval)
         self._spans = LostSpans(self._database.reading, reach=export_delay(settings.telemetry))
         self._rescue = Rescue(
             database=self._database,
@@ -92,6 +97,8 @@ class Relay:
         """Work until ``stop``. PostgreSQL and Redis may come and go; neither ends it."""
         steps: dict[str, Callable[[], Awaitable[float]]] = {
             "publish": self._publishing.run_once,
+            "admit": self._admit_step,
+            "expire": self._expiry.run_once,
             "match": self._match_step,
             "rescue": self._rescue_step,
             "make spans": self._spans_step,
@@ -130,6 +137,12 @@ class Relay:
                     _log.info("a part of the relay works again", part=name, seconds=round(lasted, 1))
             await self._pause(wait, self._stop if woken is None or backoff.failing else woken)
 
+    async def _admit_step(self) -> float:
+        published, wait = await self._admission.run_once()
+        if published:
+            self._wakes["publish"].set()
+        return wait
+
     @staticmethod
     def _failed(name: str, error: Exception) -> None:
         if is_unavailable(error) or is_unavailable(error.__cause__ or error):
@@ -155,7 +168,7 @@ class Relay:
     async def _match_step(self) -> float:
         wait = await self._matching.run_once(interval=self._settings.relay.poll_interval)
         if self._matching.ended:
-            self._wakes["publish"].set()
+            self._wake()
         return wait
 
     async def _spans_step(self) -> float:

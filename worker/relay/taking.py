@@ -82,7 +82,9 @@ class Taking:
             if not room:
                 return Take(sent_before=window.sent, oldest=window.oldest, more=True, full=True)
             most = min(room, settings.take_max)
-            taken, runs = await due.take_due(connection, queue, most=most, lease=settings.take_lease)
+            taken, runs = await due.take_due(
+                connection, queue, most=most, lease=settings.take_lease, urgent=window.urgent
+            )
         more = len(runs) == most
         return Take(
             taken=taken,

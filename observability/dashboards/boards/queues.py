@@ -74,8 +74,8 @@ _QUEUES: Final = Row(
     (
         Series(
             title="Open runs by state",
-            description="Due, due later (retries and delays), sent to Redis and not claimed (part of due), and "
-            "running.",
+            description="Due, waiting for a limit, due later (retries and delays), sent to Redis and not claimed (part "
+            "of due), and running.",
             unit="short",
             queries=(Query(expr=highest(Metrics.queue_depth, by=("queue", "state")), legend="{{queue}} {{state}}"),),
             links=(runs("Queued runs", status="queued"), runs("Running runs", status="running")),
@@ -116,6 +116,44 @@ _QUEUES: Final = Row(
             queries=(Query(expr=quantile(0.95, Metrics.run_queue_wait, by=("pipeline",)), legend="{{pipeline}}"),),
             links=OF_A_PIPELINE,
             width=12,
+        ),
+    ),
+)
+
+_LIMITS: Final = Row(
+    "Limits",
+    (
+        Series(
+            title="Waiting for limits",
+            description="Due runs that wait for permits, by limit. They are no backlog of their queue.",
+            unit="short",
+            queries=(Query(expr=highest(Metrics.limit_waiting_runs, by=("limit",)), legend="{{limit}}"),),
+            links=(runs("Queued runs", status="queued"),),
+        ),
+        Series(
+            title="Permits held",
+            description="Permits that runs hold, of a limit over all its keys.",
+            unit="short",
+            queries=(Query(expr=highest(Metrics.limit_permits_held, by=("limit",)), legend="{{limit}}"),),
+            links=(runs("Running runs", status="running"),),
+        ),
+        Series(
+            title="Let go by limits",
+            description="Runs that each limit let go a second. None, while runs wait and permits are held: a run that "
+            "holds one doesn't end.",
+            unit="ops",
+            queries=(Query(expr=rate(Metrics.limit_admissions, by=("limit",)), legend="{{limit}}"),),
+            links=(_RELAY_LOGS,),
+        ),
+        Series(
+            title="Expired and superseded",
+            description="Runs that had not begun in time, and runs cancelled for another of the same key, a second.",
+            unit="ops",
+            queries=(
+                Query(expr=rate(Metrics.expired_runs, by=("pipeline",)), legend="{{pipeline}} expired"),
+                Query(expr=rate(Metrics.superseded_runs, by=("pipeline",)), legend="{{pipeline}} superseded"),
+            ),
+            links=(*OF_A_PIPELINE, _RELAY_LOGS),
         ),
     ),
 )
@@ -234,5 +272,5 @@ QUEUES: Final = Board(
     uid="throughline-queues",
     title="Throughline / Queues, relay and workers",
     description="What waits, for how long, what moves it, and who works on it.",
-    rows=(_NOW, _QUEUES, _RELAY, _WORKERS, process_row("Processes")),
+    rows=(_NOW, _QUEUES, _LIMITS, _RELAY, _WORKERS, process_row("Processes")),
 )
