@@ -59,7 +59,8 @@ def _together(loaded: Loaded, worker: WorkerSettings) -> Iterator[Finding]:
     try:
         registry = PipelineRegistry(every)
     except PipelineError as error:
-        yield Finding.of(f"{error} ({', '.join(dict.fromkeys(modules.values()))})", module=_modules(every, modules))
+        named = _modules([one for one in every if repr(one.name) in str(error)] or every, modules)
+        yield Finding.of(f"{error} ({named})", module=named)
         return
     for unserved in unserved_queues(registry, worker):
         of = [pipeline for pipeline in every if pipeline.name in unserved.pipelines]

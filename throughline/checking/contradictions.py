@@ -1,4 +1,4 @@
-"""What two pipelines say differently of the same thing: a limit, or the data of an event that both take."""
+"""What two pipelines say differently of the data of an event that both take."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 from pipelines import Pipeline
 from pipelines.event_types import TypeTable
-from pipelines.limits import Limit
 
 _DEEPEST = 20
 
@@ -27,9 +26,7 @@ class _Taker:
 
 def contradictions(pipelines: Iterable[Pipeline[Any]]) -> Iterator[Said]:
     """Yield what is contradictory, with the pipelines that it is about."""
-    every = tuple(pipelines)
-    yield from _limits(every)
-    for one, other in combinations([taker for pipeline in every for taker in _takers(pipeline)], 2):
+    for one, other in combinations([taker for pipeline in pipelines for taker in _takers(pipeline)], 2):
         are_versions = one.pipeline.name == other.pipeline.name and not (one.waits or other.waits)
         shared = None if are_versions else _shared_type(one, other)
         if shared is None:
@@ -53,25 +50,6 @@ def _takers(pipeline: Pipeline[Any]) -> Iterator[_Taker]:
             schema=awaited.schema.model_json_schema(),
             waits=True,
         )
-
-
-def _limits(pipelines: tuple[Pipeline[Any], ...]) -> Iterator[Said]:
-    seen: dict[str, tuple[Pipeline[Any], Limit]] = {}
-    for pipeline in pipelines:
-        for limit in _limits_of(pipeline):
-            first, known = seen.setdefault(limit.name, (pipeline, limit))
-            if (known.concurrency, known.rate, known.by) != (limit.concurrency, limit.rate, limit.by):
-                said = (
-                    f"pipeline {pipeline.name!r} gives limit {limit.name!r} other numbers, or another key, than "
-                    f"pipeline {first.name!r}, with which it shares it; make them the same, or rename one"
-                )
-                yield tuple(dict.fromkeys((first, pipeline))), said
-
-
-def _limits_of(pipeline: Pipeline[Any]) -> Iterator[Limit]:
-    yield from pipeline.limits
-    for step in pipeline.all_steps.values():
-        yield from step.limits
 
 
 def _shared_type(one: _Taker, other: _Taker) -> str | None:

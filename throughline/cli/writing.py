@@ -170,7 +170,7 @@ def _show(tried: "Tried") -> None:
             console.print(f"  {escape(label)}  {escape(text)}", soft_wrap=True)
     for name, why in story["stood_in"].items():
         console.print(f"  {escape(name)}: {why}", style="yellow", soft_wrap=True)
-    if awaited := story["waits_for"]:
+    if awaited := story["awaits"]:
         said = f"waits for an event of type {awaited['type']} whose {awaited['path']} is {awaited['key']!r}"
         console.print(f"  {plain(said)}; give it with --arriving FILE", style="yellow", markup=False, soft_wrap=True)
 

@@ -49,7 +49,7 @@ class Answers:
         self.taken_over[name, 0] = record
         self.used[name] = GIVEN
 
-    def stand_in(self, step: Step, context: TaskContext[Any]) -> Callable[[TaskContext[Any]], object] | None:
+    def stand_in(self, step: Step, context: TaskContext[Any]) -> Callable[..., object] | None:
         """Return what to call in a node's place; None for its own code. See ``pipelines.surroundings``."""
         if step.name in self._given:
             self.used[step.name] = GIVEN
@@ -64,13 +64,13 @@ class Answers:
             return _refusing(step.name)
 
 
-def _answering(codec: OutputCodec, value: JsonValue) -> Callable[[TaskContext[Any]], object]:
+def _answering(codec: OutputCodec, value: JsonValue) -> Callable[..., object]:
     text = codec.restore(value).text
-    return lambda _: codec.decode(text)
+    return lambda *_: codec.decode(text)
 
 
-def _refusing(name: str) -> Callable[[TaskContext[Any]], object]:
-    def refuse(_: TaskContext[Any]) -> object:
+def _refusing(name: str) -> Callable[..., object]:
+    def refuse(*_: object) -> object:
         raise Permanent(
             f"{name!r} has effects and was not called, and no output could be made up for it; "
             f"give one with --output {name}=JSON, or call it with --effects"

@@ -149,7 +149,7 @@ class _Trial:
         self._attempts.append(Attempt(number=number, began=began, ended=ended, outcome=outcome, records=records))
         return self._goes_on(outcome)
 
-    def _stand_in(self, step: Step, context: TaskContext[Any]) -> Callable[[TaskContext[Any]], object] | None:
+    def _stand_in(self, step: Step, context: TaskContext[Any]) -> Callable[..., object] | None:
         return self._answers.stand_in(step, context)
 
     def _goes_on(self, outcome: Outcome) -> bool:

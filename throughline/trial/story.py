@@ -33,7 +33,7 @@ def story_of(tried: Tried) -> dict[str, Any]:
         ],
         "waits": [_wait(wait) for wait in tried.waits],
         "stood_in": dict(tried.stood_in),
-        "waits_for": asdict(tried.waits_for) if tried.waits_for else None,
+        "awaits": asdict(tried.waits_for) if tried.waits_for else None,
     }
 
 

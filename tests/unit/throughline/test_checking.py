@@ -166,13 +166,12 @@ class Wait(WaitForEvent[B]):
     assert "pipeline 'patient', node 'wait': it waits up to 600 s, but the pipeline's lifetime is 60 s" in second
 
 
-def test_a_limit_with_other_numbers_in_another_pipeline_is_told_once(project: Path) -> None:
+def test_a_limit_with_other_numbers_in_another_pipeline_is_a_mistake_that_names_both(project: Path) -> None:
     limit = "(Limit(name='bank', concurrency={}),)"
-    many = [pipeline(f"p{number}", limits=limit.format(number)) for number in (1, 2, 1)]
-    (project / "limited.py").write_text(HEAD + many[0] + many[1].replace("p2", "q") + many[2].replace("p1", "r"))
-    (said,) = messages(check("limited"), Level.WARNING)
-    assert "pipeline 'q' gives limit 'bank' other numbers" in said
-    assert "than pipeline 'p1'" in said
+    (project / "limited_one.py").write_text(HEAD + pipeline("p", limits=limit.format(1)))
+    (project / "limited_two.py").write_text(HEAD + pipeline("q", limits=limit.format(2)) + pipeline("r"))
+    (said,) = messages(check("limited_one", "limited_two"))
+    assert all(word in said for word in ("'p'", "'q'", "'bank'", "(limited_one, limited_two)"))
 
 
 def test_a_node_that_blocks_the_loop_is_told_and_one_in_a_thread_is_not(project: Path) -> None:

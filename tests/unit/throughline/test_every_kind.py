@@ -64,7 +64,7 @@ async def test_a_wait_is_told_with_what_it_waits_for() -> None:
     ended = await try_out(every_kind, event("kinds.order"), answers=Answers(every_kind))
     assert isinstance(ended.outcome, Suspended)
     story = story_of(ended)
-    assert story["waits_for"] == {"type": "kinds.paid", "path": "data.order_id", "key": "A-7"}
+    assert story["awaits"] == {"type": "kinds.paid", "path": "data.order_id", "key": "A-7"}
     assert (story["status"], story["reason"]) == ("queued", "waiting")
     lines = "\n".join(line.plain for line in run_lines(story, width=120, now=datetime.now(UTC)))
     assert "waits in await_payment for kinds.paid with data.order_id = A-7" in lines
