@@ -21,6 +21,7 @@ from throughline.cli import (
     stack,
     top,
     trace,
+    writing,
 )
 from throughline.cli.output import say_error
 
@@ -39,6 +40,7 @@ events.app.command("replay")(runs.replay_event)
 runs.app.command("export")(export.export)
 app.add_typer(events.app, name="events")
 app.add_typer(runs.app, name="runs")
+writing.register(look.pipelines)
 app.add_typer(look.pipelines, name="pipelines")
 app.add_typer(slo.app, name="slo")
 
