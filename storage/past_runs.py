@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -55,14 +54,9 @@ _OF_ALL = typed(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastWait:
-    """A wait of a run: for an event, or a sleep. Times in seconds from when the run was made.
-
-    ``event`` is what ended it, ``matched`` when that was found; None where the time was over.
-    """
+    """A wait of a run, for an event or a time; ``event`` is what ended it, None where the time was over."""
 
     node: str
-    until: float
-    matched: float | None
     event: Event | None
 
 
@@ -128,7 +122,7 @@ async def past_runs(connection: AsyncConnection, *, tenant: str, run_ids: Sequen
     )
     rows = (await connection.execute(query)).all()
     records = await run_records(connection, tenant, rows)
-    waited = await _waits(connection, tenant, {row.run_id: row.created_at for row in rows})
+    waited = await _waits(connection, tenant, [row.run_id for row in rows])
     found = {
         row.run_id: PastRun(
             event=_event(row),
@@ -141,24 +135,17 @@ async def past_runs(connection: AsyncConnection, *, tenant: str, run_ids: Sequen
     return [found[run_id] for run_id in run_ids if run_id in found]
 
 
-async def _waits(connection: AsyncConnection, tenant: str, made_at: dict[UUID, datetime]) -> dict[UUID, list[PastWait]]:
+async def _waits(connection: AsyncConnection, tenant: str, run_ids: Sequence[UUID]) -> dict[UUID, list[PastWait]]:
     query = (
-        select(waits, *(column.label(f"event_{column.name}") for column in events.c))
+        select(waits.c.run_id, waits.c.node, *(column.label(f"event_{column.name}") for column in events.c))
         .outerjoin(events, and_(events.c.tenant == waits.c.tenant, events.c.event_id == waits.c.matched_event_id))
-        .where(waits.c.tenant == tenant, waits.c.run_id.in_(made_at))
+        .where(waits.c.tenant == tenant, waits.c.run_id.in_(run_ids))
         .order_by(waits.c.run_id, waits.c.began_at)
     )
     found: dict[UUID, list[PastWait]] = {}
     for row in await connection.execute(query):
-        made = made_at[row.run_id]
-        found.setdefault(row.run_id, []).append(
-            PastWait(
-                node=row.node,
-                until=(row.until - made).total_seconds(),
-                matched=(row.matched_at - made).total_seconds() if row.matched_at else None,
-                event=_event(row) if row.event_event_id else None,
-            )
-        )
+        event = None if row.event_event_id is None else _event(row)
+        found.setdefault(row.run_id, []).append(PastWait(node=row.node, event=event))
     return found
 
 

@@ -38,11 +38,8 @@ class _Checkpoints:
 
 _WAIT = text(
     """
-    INSERT INTO waits (tenant, run_id, node, type, path, key, until, matched_event_id, matched_at)
-    VALUES (:tenant, :run_id, :node, :type, :path, :key, now() + make_interval(secs => :delay), :event_id,
-            CASE WHEN CAST(:event_id AS uuid) IS NOT NULL THEN now() END)
-    ON CONFLICT (tenant, run_id, node) DO UPDATE
-    SET matched_event_id = excluded.matched_event_id, matched_at = excluded.matched_at
+    INSERT INTO waits (tenant, run_id, node, type, path, key, until, probed, matched_event_id, ended_at)
+    VALUES (:tenant, :run_id, :node, :type, :path, :key, now() + make_interval(secs => :delay), true, :event_id, now())
     """
 )
 
@@ -99,7 +96,7 @@ class Produced:
         if isinstance(outcome, Suspended):
             await self._suspend(run_id, outcome)
             outcome = replace(outcome, delay=0.0)
-        finish = finish_of(claimed, outcome, journal.pending)
+        finish = replace(finish_of(claimed, outcome, journal.pending), wait=None, limits=None)
         async with transaction(self.engine) as connection:
             moved = await outcomes.finish_runs(connection, [finish])
         return moved[run_id, claimed.attempt].status
