@@ -93,7 +93,8 @@ class ProblemType(Enum):
         HTTPStatus.CONFLICT,
         "It can't be replayed as it stands",
         "A run is replayed when it has ended, and once: after that its replay stands in its place, and replayed_by "
-        "names it. An event is replayed when all of its runs have ended and a pipeline takes its type.",
+        "names it. It begins at a node only if what was done before that fits the pipeline as it is now. An event is "
+        "replayed when all of its runs have ended and a pipeline takes its type.",
     )
     OVERLOADED = ProblemKind(
         "overloaded",

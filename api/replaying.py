@@ -9,13 +9,14 @@ from api.remaking import Origin, make_runs, tell_of_replays
 from api.run_schemas import BulkReplay, BulkReplayed, ReplayedEvent, ReplayedRun
 from api.services import Services
 from events import FINAL_STATUSES, NodeStatus
-from pipelines import Pipeline
+from pipelines import NodeRecord, Pipeline
 from pipelines.lineage import nodes_before
+from pipelines.matching import mismatch
 from storage import replays
 from storage.bounded import Connection
 from storage.dead import DeadFilter
 from storage.queries import get_event
-from storage.records import EventRecord, RunRecord
+from storage.records import EventRecord, NodeResult, RunRecord
 from storage.replays import DeadRun, From
 from storage.runs import RunStory, get_run
 
@@ -162,7 +163,20 @@ def _begin(run: RunRecord, pipeline: Pipeline[Any], node: str | None) -> From | 
         raise _invalid("from", f"the pipeline has no such node; it has {', '.join(pipeline.steps)}")
     if any(result.node == node and result.status is NodeStatus.SKIPPED for result in run.nodes):
         raise _invalid("from", "the run's way did not lead to this node; begin at the router before it")
-    return From(node=node, kept=nodes_before(pipeline.steps, node))
+    kept = nodes_before(pipeline.steps, node)
+    reason = mismatch(pipeline, {(item.node, item.item): _record(item) for item in run.nodes if item.node in kept})
+    if reason is not None:
+        raise _refused(
+            f"What the run, of version {run.pipeline_version}, did before this node does not fit version "
+            f"{pipeline.version} of the pipeline: {reason}. Replay the whole run."
+        )
+    return From(node=node, kept=kept)
+
+
+def _record(result: NodeResult) -> NodeRecord:
+    return NodeRecord(
+        node=result.node, item=result.item, status=result.status, output=result.output, started_at=result.started_at
+    )
 
 
 def _refused(detail: str, *, replayed_by: UUID | None = None) -> Problem:

@@ -234,7 +234,8 @@ class Event(_Answer):
 class PipelineNode(_Answer):
     """A node of a pipeline; ``next`` are the nodes that may follow, ``timeout`` is in seconds.
 
-    Without ``timeout`` or ``max_attempts`` of its own it goes by the pipeline's. ``nodes`` are those within it.
+    Without ``timeout`` or ``max_attempts`` of its own it goes by the pipeline's. ``nodes`` are the branches of a
+    concurrent node, or what a sub-pipeline is made of.
     """
 
     name: str
@@ -258,10 +259,15 @@ class PipelineLimit(_Answer):
 
 
 class PipelineInfo(_Answer):
-    """A pipeline as this release has it; ``timeout``, of a try, ``lifetime`` and ``ttl``, of a run, are in seconds."""
+    """A pipeline as this release has it; ``timeout``, of a try, ``lifetime`` and ``ttl``, of a run, are in seconds.
+
+    It is told as its newest version is, which new events go to. Runs that began in another of the ``versions`` go on in
+    that.
+    """
 
     name: str
     version: int
+    versions: list[int]
     types: list[str]
     queue: str
     timeout: float

@@ -15,6 +15,7 @@ from pipelines.journal import NodeRecord
 from pipelines.output import OutputCodec
 from pipelines.schema import SchemaT, parse
 from pipelines.surroundings import REAL, Surroundings
+from pipelines.upcasts import Upcast, upcast
 
 if TYPE_CHECKING:
     from pipelines.node import Node
@@ -53,7 +54,8 @@ class TaskContext(Generic[SchemaT]):
     ``done`` holds the results of earlier tries, by node and item; ``waits`` the waits that they began, by node;
     ``permits`` the limits that this try was admitted by. ``deadline``, of this try, and ``expires``, of the run, are
     on the clock of ``surroundings.monotonic``, which is another in a test; ``time_of`` names the node around this one
-    whose time ends at the deadline. ``node`` and ``item`` name the call that this view was made for.
+    whose time ends at the deadline. ``upcasts`` are those that the event's data has to pass. ``node`` and ``item`` name
+    the call that this view was made for.
     """
 
     event: Event
@@ -68,6 +70,7 @@ class TaskContext(Generic[SchemaT]):
     waits: Mapping[str, WaitState] = field(default_factory=lambda: MappingProxyType({}))
     permits: frozenset[LimitKey] = frozenset()
     surroundings: Surroundings = REAL
+    upcasts: Mapping[int, Upcast] = field(default_factory=lambda: MappingProxyType({}))
     node: str = ""
     item: int = 0
     time_of: str | None = None
@@ -76,14 +79,15 @@ class TaskContext(Generic[SchemaT]):
 
     @property
     def data(self) -> SchemaT:
-        """The event's ``data`` as the pipeline's schema.
+        """The event's ``data``, brought up to the pipeline's version, as its schema.
 
         Raises:
+            UpcastError: it could not be brought up.
             ValidationError: it does not fit. Nodes never see this: ``execute`` reads it before the first one.
 
         """
         if self._progress.data is None:
-            self._progress.data = parse(self.schema, self.event.data)
+            self._progress.data = parse(self.schema, upcast(self.event.data, self.upcasts))
         data: SchemaT = self._progress.data
         return data
 
@@ -154,6 +158,7 @@ class TaskContext(Generic[SchemaT]):
             waits=self.waits,
             permits=self.permits,
             surroundings=self.surroundings,
+            upcasts=self.upcasts,
             node=node,
             item=item,
             time_of=self.time_of,

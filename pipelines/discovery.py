@@ -11,13 +11,14 @@ BUILTIN = "pipelines.flows"
 
 
 def discover(modules: Iterable[str], *, builtin: bool) -> tuple[Pipeline[Any], ...]:
-    """Import modules, and all in them that are packages, and return the pipelines that stand in them, by name.
+    """Import modules, and all in them that are packages, and return the pipelines in them, by name and version.
 
     Raises:
-        PipelineError: a module can't be imported or has no pipeline, a pipeline is wrong, or two have one name.
+        PipelineError: a module can't be imported or has no pipeline, a pipeline is wrong, or two have one name and
+            version.
 
     """
-    found: dict[str, tuple[Pipeline[Any], str]] = {}
+    found: dict[tuple[str, int], tuple[Pipeline[Any], str]] = {}
     for root in ((BUILTIN,) if builtin else ()) + tuple(modules):
         here = [(pipeline, module.__name__) for module in _walk(root) for pipeline in _pipelines_in(module)]
         if not here:
@@ -25,12 +26,13 @@ def discover(modules: Iterable[str], *, builtin: bool) -> tuple[Pipeline[Any], .
                 f"module {root!r} has no Pipeline at its top level; add one, or take it from the list"
             )
         for pipeline, module_name in here:
-            known, known_in = found.setdefault(pipeline.name, (pipeline, module_name))
+            known, known_in = found.setdefault((pipeline.name, pipeline.version), (pipeline, module_name))
             if known is not pipeline:
                 raise DuplicatePipelineError(
-                    f"two pipelines are named {pipeline.name!r}, in {known_in} and in {module_name}; rename one"
+                    f"two pipelines are named {pipeline.name!r} and have version {pipeline.version}, in {known_in} and "
+                    f"in {module_name}; rename one, or give it another version"
                 )
-    return tuple(found[name][0] for name in sorted(found))
+    return tuple(found[key][0] for key in sorted(found))
 
 
 def _walk(root: str) -> Iterator[ModuleType]:

@@ -12,7 +12,11 @@ class InvalidNameError(PipelineError):
 
 
 class InvalidVersionError(PipelineError):
-    """A pipeline's version is not a whole number from 1 up."""
+    """A pipeline's version is not a whole number from 1 up, or nobody knows what its ``on_change`` says."""
+
+
+class InvalidUpcastError(PipelineError):
+    """A pipeline's upcasts can't be called, or don't lead to its version."""
 
 
 class InvalidTimeoutError(PipelineError):
@@ -92,7 +96,7 @@ class NoPipelineError(PipelineError):
 
 
 class DuplicatePipelineError(PipelineError):
-    """Two pipelines have the same name."""
+    """Two pipelines have the same name and version."""
 
 
 class InvalidOutputError(Permanent):

@@ -2,7 +2,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Generic
+from typing import Any, Generic, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, PydanticUserError
@@ -24,6 +24,7 @@ from pipelines.schema import SchemaT
 from pipelines.slo import Slo, check_slo
 from pipelines.steps import Step, every
 from pipelines.surroundings import REAL, Surroundings
+from pipelines.upcasts import Upcast, check_upcasts
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,6 +44,11 @@ class Pipeline(Generic[SchemaT]):
     has not begun within ``ttl`` seconds has failed as expired. ``unique`` is a path into the event: while a run with
     the same value there has not ended, a later one that comes due is cancelled.
 
+    ``version`` is raised whenever the graph or the schema changes; a run keeps the one it began in while the program
+    has it. ``on_change`` is what becomes of a run whose version is gone and whose done nodes don't match this graph:
+    it fails, or all it has done is forgotten and done again. ``upcasts`` turn the data of events that an older version
+    accepted into what this one takes: the function at 1 makes version 2's data of version 1's.
+
     Raises:
         PipelineError: something is wrong; each mistake has a class of its own, and the message says how to mend it.
 
@@ -59,6 +65,8 @@ class Pipeline(Generic[SchemaT]):
     queue: str = "default"
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     slo: Slo | None = field(default_factory=Slo)
+    on_change: Literal["fail", "restart"] = "fail"
+    upcasts: Mapping[int, Upcast] = field(default_factory=dict)
     limits: tuple[Limit, ...] = ()
     priority: int = 0
     ttl: float | None = None
@@ -81,12 +89,16 @@ class Pipeline(Generic[SchemaT]):
             check_timeout(place, self.lifetime, name="lifetime")
         check_retry(place, self.retry)
         check_slo(place, self.slo, timeout=self.timeout)
+        if self.on_change not in ("fail", "restart"):
+            raise InvalidVersionError(f"{place}: on_change is {self.on_change!r}; give 'fail' or 'restart'")
+        check_upcasts(place, self.upcasts, version=self.version)
         json_schema = _json_schema(place, self.schema)
         self._check_policies(place)
         steps = build_steps(self.name, start=self.start, edges=self.edges, schema=self.schema)
         for attribute, value in (
             ("json_schema", MappingProxyType(json_schema)),
             ("edges", MappingProxyType(dict(self.edges))),
+            ("upcasts", MappingProxyType(dict(sorted(self.upcasts.items())))),
             ("steps", MappingProxyType(steps)),
             ("all_steps", MappingProxyType({step.name: step for step in every(steps.values())})),
             ("awaits", awaited_by(steps.values())),
@@ -113,9 +125,13 @@ class Pipeline(Generic[SchemaT]):
         waits: Mapping[str, WaitState] | None = None,
         permits: Iterable[LimitKey] = (),
         age: float = 0.0,
+        accepted_version: int | None = None,
         surroundings: Surroundings = REAL,
     ) -> TaskContext[SchemaT]:
-        """Return the context of one try, whose time runs from now on; the run was made ``age`` seconds ago."""
+        """Return the context of one try, whose time runs from now on; the run was made ``age`` seconds ago.
+
+        ``accepted_version`` is the pipeline's that the event was checked against, where that isn't this one's.
+        """
         now = surroundings.monotonic()
         expires = math.inf if self.lifetime is None else now + self.lifetime - age
         return TaskContext(
@@ -131,7 +147,11 @@ class Pipeline(Generic[SchemaT]):
             waits=MappingProxyType(dict(waits or {})),
             permits=frozenset(permits),
             surroundings=surroundings,
+            upcasts=self._upcasts_from(accepted_version),
         )
+
+    def _upcasts_from(self, accepted: int | None) -> Mapping[int, Upcast]:
+        return {} if accepted is None else {number: to for number, to in self.upcasts.items() if number >= accepted}
 
     def decide(self, error: BaseException, context: TaskContext[SchemaT], *, node: str | None = None) -> Retry | Failed:
         """Say what an error of ``node`` means for the run; None where it came from none of them.

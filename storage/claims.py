@@ -43,9 +43,9 @@ _CLAIM = typed(
             started_at = coalesce(r.started_at, now()), published_at = NULL
         FROM wanted, lease
         WHERE r.tenant = wanted.tenant AND r.run_id = wanted.run_id
-        RETURNING r.tenant, r.run_id, r.event_id, r.pipeline, r.pipeline_version, r.attempt, r.errors, r.deaths,
-                  r.traceparent, greatest(r.available_at, r.admitted_at) AS available_at, r.created_at, r.replay_of,
-                  r.replay_from, r.limits,
+        RETURNING r.tenant, r.run_id, r.event_id, r.pipeline, r.pipeline_version, r.accepted_version, r.attempt,
+                  r.errors, r.deaths, r.traceparent, greatest(r.available_at, r.admitted_at) AS available_at,
+                  r.created_at, r.replay_of, r.replay_from, r.limits,
                   wanted.span_id, wanted.task_id
     ), begun AS (
         INSERT INTO attempts (tenant, run_id, attempt, lease_id, worker, task_id, span_id)
@@ -53,8 +53,8 @@ _CLAIM = typed(
                claimed.span_id
         FROM claimed CROSS JOIN lease
     )
-    SELECT c.run_id, c.pipeline, c.pipeline_version, c.attempt, c.errors, c.deaths, c.traceparent, c.replay_of,
-           c.replay_from, c.limits, extract(epoch FROM now() - c.available_at)::float8 AS queue_wait,
+    SELECT c.run_id, c.pipeline, c.pipeline_version, c.accepted_version, c.attempt, c.errors, c.deaths, c.traceparent,
+           c.replay_of, c.replay_from, c.limits, extract(epoch FROM now() - c.available_at)::float8 AS queue_wait,
            extract(epoch FROM now() - c.created_at)::float8 AS age,
            e.tenant, e.event_id, e.source, e.ce_id, e.type, e.subject, e.time, e.data, e.received_at,
            e.traceparent AS event_traceparent
@@ -67,10 +67,13 @@ _CLAIM = typed(
     lease_id=Uuid(),
 ).columns(data=JSONB, limits=JSONB)
 
+# A branch that was given up has failed, and has an output that says so.
 _DONE = typed(
     """
     SELECT run_id, node, item, attempt, status, output, error, started_at, duration_seconds, span_id
-    FROM node_results WHERE tenant = :tenant AND run_id = ANY(:run_ids) AND status = 'succeeded'
+    FROM node_results
+    WHERE tenant = :tenant AND run_id = ANY(:run_ids)
+      AND (status IN ('succeeded', 'stopped') OR (status = 'failed' AND output IS NOT NULL))
     """,
     tenant=Text(),
     run_ids=ARRAY(Uuid),
@@ -184,6 +187,7 @@ def _claimed_run(row: Row[Any]) -> ClaimedRun:
         ),
         pipeline=row.pipeline,
         pipeline_version=row.pipeline_version,
+        accepted_version=row.accepted_version,
         attempt=row.attempt,
         errors=row.errors,
         deaths=row.deaths,
@@ -199,7 +203,7 @@ def _claimed_run(row: Row[Any]) -> ClaimedRun:
 async def done_nodes(
     connection: AsyncConnection, *, tenant: str, run_ids: Sequence[UUID]
 ) -> dict[UUID, list[NodeResult]]:
-    """Read the succeeded nodes' results of earlier attempts, by run: what a resumed run skips."""
+    """Read what nodes that are done came to in earlier attempts, by run: what a resumed run skips."""
     found: dict[UUID, list[NodeResult]] = {}
     for row in await connection.execute(_DONE, {"tenant": tenant, "run_ids": list(run_ids)}):
         found.setdefault(row.run_id, []).append(node_result(row))

@@ -147,10 +147,10 @@ CHECKS: Final = (
     ),
     Check(
         name="succeeded_with_failed_node",
-        meaning="succeeded runs with a node that failed in their last attempt",
+        meaning="succeeded runs with a node that failed, and was not given up, in their last attempt",
         sql="""
             SELECT DISTINCT r.run_id::text AS id FROM node_results n JOIN runs r USING (tenant, run_id, attempt)
-            WHERE n.status = 'failed' AND r.status = 'succeeded'
+            WHERE n.status = 'failed' AND n.output IS NULL AND r.status = 'succeeded'
         """,
     ),
     Check(

@@ -100,7 +100,8 @@ class DueRun:
 class ClaimedRun:
     """A run that this worker holds, with its event; ``queue_wait`` is the time since due, ``age`` since made.
 
-    ``limits`` are those that it was admitted by.
+    ``accepted_version``: the one that the event was checked against, where that isn't the run's own. ``limits`` are
+    those that it was admitted by.
     """
 
     run_id: UUID
@@ -113,6 +114,7 @@ class ClaimedRun:
     traceparent: str | None
     queue_wait: float
     age: float = 0.0
+    accepted_version: int | None = None
     replay_of: UUID | None = None
     replay_from: str | None = None
     limits: tuple[LimitKey, ...] = ()

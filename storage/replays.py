@@ -52,9 +52,10 @@ _REPLAY = typed(
     ), made AS (
         INSERT INTO runs
             (tenant, run_id, event_id, pipeline, pipeline_version, queue, reason, traceparent, replay_of, replay_from,
-             {COLUMNS})
+             accepted_version, {COLUMNS})
         SELECT o.tenant, asked.run_id, o.event_id, o.pipeline, asked.version, asked.queue, 'replayed',
-               asked.traceparent, o.run_id, :node, {VALUES.format(run="asked")}
+               asked.traceparent, o.run_id, :node,
+               nullif(coalesce(o.accepted_version, o.pipeline_version), asked.version), {VALUES.format(run="asked")}
         FROM asked JOIN runs o ON o.tenant = :tenant AND o.run_id = asked.origin
         WHERE o.finished_at IS NOT NULL AND NOT EXISTS (
             SELECT FROM runs n WHERE n.tenant = o.tenant AND n.event_id = o.event_id AND n.replay_of = o.run_id

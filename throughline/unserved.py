@@ -20,10 +20,14 @@ class UnservedQueue:
 
 
 def unserved_queues(registry: PipelineRegistry, settings: WorkerSettings) -> list[UnservedQueue]:
-    """List the queues of pipelines that workers with these settings leave alone; the cell has a worker of its own."""
+    """List the queues of pipelines, also of older versions, that workers with these settings leave alone.
+
+    The cell has a worker of its own.
+    """
     waiting: dict[str, list[str]] = {}
-    for pipeline in registry.pipelines:
-        if pipeline.queue not in {*settings.queues, settings.cell_queue}:
-            waiting.setdefault(pipeline.queue, []).append(pipeline.name)
+    for pipeline in registry.every:
+        names = waiting.get(pipeline.queue, [])
+        if pipeline.queue not in {*settings.queues, settings.cell_queue} and pipeline.name not in names:
+            waiting[pipeline.queue] = [*names, pipeline.name]
     mend = f"THROUGHLINE_WORKER_QUEUES='{json.dumps([*settings.queues, *waiting])}'"
     return [UnservedQueue(queue=queue, pipelines=tuple(names), mend=mend) for queue, names in waiting.items()]

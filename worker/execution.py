@@ -1,7 +1,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,13 +23,14 @@ from observability import attributes as key
 from observability.logs import bind, get_logger, hears_debug, tell
 from observability.metrics import Metrics, RunOutcome
 from observability.tracing import LinkReason, RunIds, context_of, links_to, run_span, set_outcome, span_context_of
-from pipelines import Pipeline, execute
+from pipelines import Pipeline, PipelineRegistry, execute
 from storage.outcomes import Finish, Moved, NodeWrite
 from worker.held import Claimed
 from worker.journal import RunJournal
 from worker.message import Message
 from worker.objectives import Objectives
 from worker.outcomes import UNKNOWN_PIPELINE_DELAY, error_of, finish_of, given_back
+from worker.versions import Settled, Versions
 from worker.writes import StaleAttempt, ValueRefused, Writes
 
 _log = get_logger(__name__)
@@ -39,19 +40,23 @@ _hears_debug = hears_debug(__name__)
 class Execution:
     """Carries claimed runs to the end of their attempt: executed, finished, counted, told.
 
-    What is counted for the targets of ``pipelines`` is shown as 0 from the start.
+    What is counted for the targets of the registry's pipelines is shown as 0 from the start. Runs of their older
+    versions are executed as what they are, and held to the newest one's targets.
     """
 
-    def __init__(self, writes: Writes, metrics: Metrics, *, pipelines: Iterable[Pipeline[Any]] = ()) -> None:
+    def __init__(self, writes: Writes, metrics: Metrics, *, registry: PipelineRegistry | None = None) -> None:
+        known = registry or PipelineRegistry(())
         self._writes = writes
         self._metrics = metrics
-        self._objectives = Objectives(metrics, pipelines=pipelines)
+        self._versions = Versions(known, writes, metrics)
+        self._objectives = Objectives(metrics, pipelines=known.pipelines)
 
     async def run(
         self, claimed: Claimed, journal: RunJournal, *, pipeline: Pipeline[Any], message: Message
     ) -> AttemptOutcome | None:
         """Execute one attempt and finish it; return how it ended, None where another attempt has the run.
 
+        ``pipeline`` is the newest version that is known.
         A cancel of the task passes: whoever cancels gives the run back. A cancel that somebody asked for is the run's
         end. When the run has passed to another attempt, this one ends quietly.
         """
@@ -62,11 +67,12 @@ class Execution:
             if _hears_debug():
                 _log.debug("run begins", queue=message.queue, waited=round(run.queue_wait, 6), task_id=message.task_id)
             try:
-                if run.pipeline_version > pipeline.version:
-                    await self._defer(claimed, pipeline)
+                settled = await self._versions.settle(claimed, pipeline)
+                if settled.deferred:
+                    await self._writes.finish(_deferred(claimed))
                     return AttemptOutcome.HANDED_BACK
-                outcome, nodes = await self._execute(claimed, pipeline, journal)
-                left = _left(pipeline, run.age + time.monotonic() - began)
+                outcome, nodes = await self._execute(settled, journal)
+                left = _left(settled.pipeline, run.age + time.monotonic() - began)
                 outcome = _in_time(outcome, left)
                 finish = finish_of(run, outcome, nodes, expires_in=left)
                 moved = await self._writes.finish(finish)
@@ -85,9 +91,10 @@ class Execution:
                 self._tell(finish, error_of(stood), span, pipeline=pipeline, began=began, age=moved.age)
                 return finish.outcome
 
-    async def _execute(
-        self, claimed: Claimed, pipeline: Pipeline[Any], journal: RunJournal
-    ) -> tuple[Outcome, tuple[NodeWrite, ...]]:
+    async def _execute(self, settled: Settled, journal: RunJournal) -> tuple[Outcome, tuple[NodeWrite, ...]]:
+        if settled.failed is not None:
+            return settled.failed, ()
+        claimed, pipeline = settled.claimed, settled.pipeline
         run = claimed.run
         context = pipeline.context(
             run.event,
@@ -98,6 +105,7 @@ class Execution:
             waits=claimed.waits,
             permits=run.limits,
             age=run.age,
+            accepted_version=run.accepted_version or run.pipeline_version,
         )
         try:
             with claimed.cancellation.heard_by(context):
@@ -114,11 +122,6 @@ class Execution:
             _log.exception("the execution itself broke")
             return pipeline.decide(error, context), ()
         return outcome, journal.pending
-
-    async def _defer(self, claimed: Claimed, pipeline: Pipeline[Any]) -> None:
-        run = claimed.run
-        _log.warning("run is of a newer version of its pipeline", version=run.pipeline_version, known=pipeline.version)
-        await self._writes.finish(given_back(run, QueueReason.UNKNOWN_PIPELINE, delay=UNKNOWN_PIPELINE_DELAY))
 
     def _tell(
         self, finish: Finish, error: ErrorInfo | None, span: Span, *, pipeline: Pipeline[Any], began: float, age: float
@@ -179,6 +182,10 @@ def _come(claimed: Claimed) -> list[str]:
     """Return the traceparents of events that ended waits whose nodes no try has passed yet."""
     events = [wait.event for node, wait in claimed.waits.items() if (node, 0) not in claimed.done]
     return [event.traceparent for event in events if event is not None and event.traceparent]
+
+
+def _deferred(claimed: Claimed) -> Finish:
+    return given_back(claimed.run, QueueReason.UNKNOWN_PIPELINE, delay=UNKNOWN_PIPELINE_DELAY)
 
 
 def _left(pipeline: Pipeline[Any], age: float) -> float:

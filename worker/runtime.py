@@ -126,7 +126,7 @@ class WorkerRuntime:
             self._registry,
             self._claims,
             self._writes,
-            execution=Execution(self._writes, self._metrics, pipelines=self._registry.pipelines),
+            execution=Execution(self._writes, self._metrics, registry=self._registry),
             slots=self._slots(),
             held=self._held,
             acknowledge_after=worker.acknowledge_after,

@@ -2,7 +2,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from events import AttemptOutcome, FailureKind, Permanent, RunStatus, Transient
@@ -11,6 +11,7 @@ from storage.batching import Batcher
 from storage.bounded import Connection
 from storage.engine import refused_state
 from storage.outcomes import Finish, Moved, NodeWrite, came_to, finish_runs, write_nodes
+from storage.versions import Move, move_runs
 from storage.wake import notify
 from worker.database import Database
 
@@ -36,7 +37,7 @@ class ValueRefused(Permanent):
 
 
 class Writes:
-    """Checkpoints and finishes of all runs under way in the process; those that come together share a commit.
+    """Checkpoints, moves and finishes of all runs under way in the process; those that come together share a commit.
 
     What could not be written, for whatever reason, is tried again alone: a row that somebody locks holds up no others.
     """
@@ -49,15 +50,19 @@ class Writes:
         self._checkpoints: Batcher[tuple[NodeWrite, ...], bool] = Batcher(
             self._write_checkpoints, max_items=_MOST, max_bytes=_ALONE, max_waiting=_MOST_WAITING, writers=_WRITERS
         )
+        self._moves: Batcher[Move, bool] = Batcher(
+            self._write_moves, max_items=_MOST, max_bytes=_ALONE, max_waiting=_MOST_WAITING
+        )
+        self._batchers: tuple[Batcher[Any, Any], ...] = (self._finishes, self._checkpoints, self._moves)
 
     def start(self) -> None:
         """Start writing, in the running loop."""
-        self._finishes.start()
-        self._checkpoints.start()
+        for batcher in self._batchers:
+            batcher.start()
 
     async def close(self) -> None:
         """Write what waits, then stop."""
-        await asyncio.gather(self._finishes.close(), self._checkpoints.close())
+        await asyncio.gather(*(batcher.close() for batcher in self._batchers))
 
     async def checkpoint(self, nodes: tuple[NodeWrite, ...]) -> None:
         """Commit node results; waits for PostgreSQL as long as it takes.
@@ -74,6 +79,25 @@ class Writes:
             except Exception as error:
                 if refused_state(error) is not None:
                     raise ValueRefused from error
+                await _pause_after(error)
+                size = _ALONE
+            else:
+                if not held:
+                    raise StaleAttempt
+                return
+
+    async def move(self, move: Move) -> None:
+        """Commit that a run goes on in another version; waits for PostgreSQL as long as it takes.
+
+        Raises:
+            StaleAttempt: the run is no longer this attempt's.
+
+        """
+        size = 1
+        while True:
+            try:
+                held = await self._moves.submit(move, size=size)
+            except Exception as error:  # noqa: BLE001 - nothing of a user's is in it: it passes, or is a fault of ours
                 await _pause_after(error)
                 size = _ALONE
             else:
@@ -131,6 +155,11 @@ class Writes:
             return [_key(nodes) in held for nodes in part]
 
         return await _split_refused(batch, write)
+
+    async def _write_moves(self, batch: Sequence[Move]) -> Sequence[bool]:
+        async with self._database.statement() as connection:
+            held = await move_runs(connection, batch)
+        return [(move.run_id, move.attempt) in held for move in batch]
 
 
 async def _wake(connection: Connection) -> None:

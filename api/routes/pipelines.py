@@ -9,7 +9,7 @@ from api.problems import Problem, ProblemType
 from api.routes.documents import problems
 from api.schemas import PipelineDetail, PipelineInfo, PipelineLinks, PipelineList
 from api.services import services_of
-from pipelines import Pipeline
+from pipelines import Pipeline, PipelineRegistry
 from pipelines.drawing import mermaid, picture_of, svg
 
 _INERT: Final = {
@@ -58,17 +58,18 @@ def _add(
 
 async def get_pipelines(request: Request) -> Response:
     """List the pipelines of this release with their nodes, the event types they take and the schema of ``data``."""
-    described = (pipeline.describe() for pipeline in services_of(request).registry.pipelines)
-    items = sorted((PipelineInfo(**asdict(item)) for item in described), key=lambda item: item.name)
+    registry = services_of(request).registry
+    items = sorted((_info(pipeline, registry) for pipeline in registry.pipelines), key=lambda item: item.name)
     return Response(PipelineList(items=items).model_dump_json(), media_type="application/json")
 
 
 async def get_pipeline(request: Request, name: str) -> Response:
     """Show one pipeline, with its graph as a Mermaid flowchart."""
     pipeline = _pipeline(request, name)
+    known = _info(pipeline, services_of(request).registry)
     links = PipelineLinks(self=f"/pipelines/{name}", graph=f"/pipelines/{name}/graph.svg")
     text = mermaid(picture_of(pipeline))
-    shown = PipelineDetail(**asdict(pipeline.describe()), mermaid=text, links=links)
+    shown = PipelineDetail(**dict(known), mermaid=text, links=links)
     return Response(shown.model_dump_json(), media_type="application/json")
 
 
@@ -88,3 +89,8 @@ def _pipeline(request: Request, name: str) -> Pipeline[Any]:
     if pipeline is None:
         raise Problem(ProblemType.PIPELINE_NOT_FOUND, "No pipeline of this release has this name.")
     return pipeline
+
+
+def _info(pipeline: Pipeline[Any], registry: PipelineRegistry) -> PipelineInfo:
+    versions = [known.version for known in registry.versions(pipeline.name)]
+    return PipelineInfo(**asdict(pipeline.describe()), versions=versions)

@@ -16,6 +16,7 @@ from observability.metrics.labels import (
     RunOutcome,
     Sli,
     SlotState,
+    VersionOutcome,
     WaitEnd,
 )
 from observability.metrics.stores import StoreMetrics
@@ -83,6 +84,10 @@ def _limit(*, limit: str) -> tuple[str, ...]:
     return (limit,)
 
 
+def _version_outcome(*, pipeline: str, outcome: VersionOutcome) -> tuple[str, ...]:
+    return (pipeline, outcome)
+
+
 def _reason(*, reason: DropReason) -> tuple[str, ...]:
     return (reason,)
 
@@ -145,6 +150,12 @@ class Metrics(StoreMetrics):
         "throughline_stale_writes_total",
         "Checkpoints, finishes and renewals refused because the run or the lease was no longer the worker's.",
         no_labels,
+    )
+    version_changes = Counter(
+        "throughline_version_changes_total",
+        "Claimed runs whose version of their pipeline the code lacks, or has with another graph, by what was done with "
+        "them.",
+        _version_outcome,
     )
     loop_blocked = Counter(
         "throughline_loop_blocked_total",

@@ -88,6 +88,15 @@ class SlotState(StrEnum):
     TOTAL = "total"
 
 
+class VersionOutcome(StrEnum):
+    """What was done with a run whose version of its pipeline the code lacks, or has with another graph."""
+
+    RESUMED = "resumed"
+    RESTARTED = "restarted"
+    INCOMPATIBLE = "incompatible"
+    DEFERRED = "deferred"
+
+
 class BlockSource(StrEnum):
     """Where PostgreSQL found a block: in its own buffers, or not."""
 

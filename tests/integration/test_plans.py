@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as driver
 
 from migrations import upgrade
 from settings import DatabaseSettings
-from storage import admission, claims, ingest, outcomes
+from storage import admission, claims, ingest, outcomes, versions
 from storage.engine import connect
 
 RUN = ("runs", {"tenant", "run_id"})
@@ -19,6 +19,10 @@ STATEMENTS: dict[str, tuple[TextClause | str, list[tuple[str, set[str]]]]] = {
     "claim": (claims._CLAIM, [RUN, RUN, ("events", {"tenant", "event_id"})]),
     "checkpoint": (outcomes._CHECKPOINT, [RUN]),
     "finish": (outcomes._FINISH, [RUN, RUN, ("attempts", {"tenant", "run_id", "attempt"})]),
+    "move": (
+        versions._MOVE,
+        [RUN, RUN, ("node_results", {"tenant", "run_id"}), ("waits", {"tenant", "run_id"})],
+    ),
     "finish, and wait": (outcomes._FINISH_AND_WAIT, [RUN, RUN, ("attempts", {"tenant", "run_id", "attempt"})]),
     "finish, with limits to wait for": (
         outcomes._FINISH_LIMITED,

@@ -47,6 +47,7 @@ class Look(Node[Seen]):
 
 REGISTRY = PipelineRegistry(
     [
+        Pipeline(name="issues", version=2, types=("test.older",), schema=AnyEvent, start=Look),
         Pipeline(name="issues", version=3, types=("test.issue",), schema=IssueEvent, start=Look),
         Pipeline(name="audit", types=("test.issue", "test.any.*"), schema=AnyEvent, start=Look, queue="audit"),
     ]

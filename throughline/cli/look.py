@@ -16,18 +16,11 @@ _STYLE = {"ok": "green", "warning": "yellow", "bad": "bold red"}
 
 
 @pipelines.command("list")
-def list_pipelines() -> None:
-    """List the pipelines, with the event types they take and their nodes."""
-    from pipelines import PipelineRegistry
+def list_pipelines(*, data: Data = None) -> None:
+    """List the pipelines' versions, with the event types they take, their nodes and, by PostgreSQL, their open runs."""
+    from throughline.cli.pipeline_list import show_pipelines
 
-    settings = load_settings().pipelines
-    registry = PipelineRegistry.load(settings.modules, builtin=settings.builtin)
-    table = Table("pipeline", "version", "event types", "queue", "nodes", box=None, pad_edge=False)
-    for pipeline in registry.pipelines:
-        described = pipeline.describe()
-        nodes = ", ".join(node.name for node in described.nodes)
-        table.add_row(pipeline.name, str(pipeline.version), ", ".join(pipeline.types), pipeline.queue, nodes)
-    console.print(table)
+    show_pipelines(settings_for(data))
 
 
 def settings(

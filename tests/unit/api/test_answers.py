@@ -179,6 +179,7 @@ async def test_pipelines_are_described(client: httpx.AsyncClient) -> None:
         ("audit", 1, "audit"),
         ("issues", 3, "default"),
     ]
+    assert [item["versions"] for item in items] == [[1], [2, 3]]
     assert items[1]["types"] == ["test.issue"]
     assert items[1]["json_schema"]["required"] == ["issue"]
 

@@ -28,7 +28,7 @@ def test_no_kind_of_node_is_without_a_figure() -> None:
 
 
 def test_the_api_describes_what_nodes_are_made_of() -> None:
-    shown = PipelineInfo(**asdict(every_kind.describe()))
+    shown = PipelineInfo(**asdict(every_kind.describe()), versions=[1])
     within = {node.name: [inner.name for inner in node.nodes] for node in shown.nodes if node.nodes}
     assert within["checks"] == ["check_stock", "check_fraud"]
     assert within["enrich"][0] == "enrich.look_up"

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from events import AttemptOutcome, FailureKind, RunStatus, new_id
 from storage.engine import DatabaseUnavailable
 from storage.outcomes import Finish, Moved
+from storage.versions import Move
 from worker import writes as module
 from worker.writes import StaleAttempt, Writes
 
@@ -25,13 +26,14 @@ class _Database:
 
 
 class _Storage:
-    """Stands for ``finish_runs``: refuses the bad, has lost the stale, and is away as often as told."""
+    """Stands for storage: refuses the bad, has lost the stale, and is away as often as told."""
 
     def __init__(self) -> None:
         self.away = 0
         self.bad: set[UUID] = set()
         self.stale: set[UUID] = set()
         self.written: list[Finish] = []
+        self.moved: list[Move] = []
 
     async def finish_runs(self, _connection: object, finishes: Sequence[Finish]) -> dict[tuple[UUID, int], Moved]:
         await asyncio.sleep(0)
@@ -44,11 +46,21 @@ class _Storage:
         self.written += held
         return {(finish.run_id, finish.attempt): Moved(status=finish.status, age=1.0) for finish in held}
 
+    async def move_runs(self, _connection: object, moves: Sequence[Move]) -> set[tuple[UUID, int]]:
+        await asyncio.sleep(0)
+        if self.away:
+            self.away -= 1
+            raise DatabaseUnavailable
+        held = [move for move in moves if move.run_id not in self.stale]
+        self.moved += held
+        return {(move.run_id, move.attempt) for move in held}
+
 
 @pytest.fixture
 def storage(monkeypatch: pytest.MonkeyPatch) -> _Storage:
     made = _Storage()
     monkeypatch.setattr(module, "finish_runs", made.finish_runs)
+    monkeypatch.setattr(module, "move_runs", made.move_runs)
     monkeypatch.setattr(module, "_PAUSE", 0.001)
     return made
 
@@ -98,3 +110,14 @@ async def test_refused_value_fails_its_own_run_and_none_of_its_neighbours(storag
     assert written[finishes[4].run_id].status is RunStatus.FAILED
     assert written[finishes[4].run_id].kind is FailureKind.INVALID_OUTPUT
     assert sum(finish.status is RunStatus.SUCCEEDED for finish in written.values()) == 6
+
+
+async def test_a_move_is_made_once_postgresql_is_back_and_told_to_who_lost_the_run(storage: _Storage) -> None:
+    lost, kept = (Move(tenant="default", run_id=new_id(), attempt=1, version=2) for _ in range(2))
+    storage.stale.add(lost.run_id)
+    storage.away = 2
+    async with opened() as writes:
+        results = await asyncio.gather(writes.move(lost), writes.move(kept), return_exceptions=True)
+    assert isinstance(results[0], StaleAttempt)
+    assert results[1] is None
+    assert storage.moved == [kept]
