@@ -175,6 +175,15 @@ class TaskContext(Generic[SchemaT]):
         """Return this context for a call beside others. ``execute`` calls it."""
         return replace(self, _halt=Halt(around=self._halt))
 
+    def apart(self) -> "TaskContext[SchemaT]":
+        """Return this context for a call beside others that must not see its outputs. ``execute`` calls it."""
+        progress = Progress(self._progress.data, dict(self._progress.outputs))
+        return replace(self, _progress=progress, _halt=Halt(around=self._halt))
+
+    def adopt(self, view: "TaskContext[SchemaT]") -> None:
+        """Make the outputs of a view that was apart available here. ``execute`` calls it."""
+        self._progress.outputs.update(view._progress.outputs)  # noqa: SLF001 - another of our own
+
     def inside(self, schema: type[InnerT], data: InnerT) -> "TaskContext[InnerT]":
         """Return this context as the nodes of a sub-pipeline see it. ``execute`` calls it."""
         inner: Any = replace(self, schema=schema, _progress=Progress(data))  # type: ignore[arg-type]  # another schema
