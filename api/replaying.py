@@ -159,8 +159,8 @@ def _origin_of(record: EventRecord, pipeline: Pipeline[Any], run: RunRecord | No
 def _begin(run: RunRecord, pipeline: Pipeline[Any], node: str | None) -> From | None:
     if node is None:
         return None
-    if node not in pipeline.steps:
-        raise _invalid("from", f"the pipeline has no such node; it has {', '.join(pipeline.steps)}")
+    if node not in pipeline.all_steps:
+        raise _invalid("from", f"the pipeline has no such node; it has {', '.join(pipeline.all_steps)}")
     if any(result.node == node and result.status is NodeStatus.SKIPPED for result in run.nodes):
         raise _invalid("from", "the run's way did not lead to this node; begin at the router before it")
     kept = nodes_before(pipeline.steps, node)

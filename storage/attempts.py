@@ -11,13 +11,12 @@ from storage.sql import typed
 
 _ERRORS = typed(
     """
-    SELECT run_id, named.node, count(*) AS errors
-    FROM attempts, jsonb_array_elements_text(
-        CASE WHEN jsonb_typeof(error -> 'nodes') = 'array' THEN error -> 'nodes'
-        ELSE jsonb_build_array(error ->> 'node') END
-    ) AS named (node)
-    WHERE tenant = :tenant AND run_id = ANY(:run_ids) AND outcome = 'retried'
-    GROUP BY run_id, named.node
+    SELECT a.run_id, failed.node, count(*) AS errors
+    FROM attempts a CROSS JOIN LATERAL jsonb_array_elements_text(
+        coalesce(a.error -> 'nodes', jsonb_build_array(a.error -> 'node'))
+    ) AS failed(node)
+    WHERE a.tenant = :tenant AND a.run_id = ANY(:run_ids) AND a.outcome = 'retried'
+    GROUP BY a.run_id, failed.node
     """,
     tenant=Text(),
     run_ids=ARRAY(Uuid),
@@ -29,7 +28,7 @@ async def errors_by_node(
 ) -> dict[UUID, dict[str | None, int]]:
     """Count the attempts that ended in an error and were followed by another, by run and node; None: from no node.
 
-    An attempt in which several nodes failed counts for each of them.
+    One in which several nodes failed side by side counts for each of them.
     """
     found: dict[UUID, dict[str | None, int]] = {}
     for row in await connection.execute(_ERRORS, {"tenant": tenant, "run_ids": list(run_ids)}):

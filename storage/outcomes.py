@@ -52,7 +52,7 @@ _WRITE_NODES = """
         ON CONFLICT (tenant, run_id, node, item) DO UPDATE
         SET attempt = excluded.attempt, status = excluded.status, output = excluded.output, error = excluded.error,
             started_at = excluded.started_at, duration_seconds = excluded.duration_seconds, span_id = excluded.span_id
-        WHERE node_results.status <> 'succeeded'
+        WHERE node_results.status NOT IN ('succeeded', 'stopped')
 """
 
 _CHECKPOINT = typed(

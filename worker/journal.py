@@ -1,12 +1,16 @@
 import asyncio
 import json
 from collections.abc import Callable
+from typing import Final
 
 from events import ErrorInfo, JsonValue
 from pipelines import NodeRecord
 from storage.outcomes import NodeWrite
 from storage.records import ClaimedRun, NodeResult
 from worker.writes import Writes
+
+_MOST_PENDING: Final = 200
+"""Results that may wait for another write: a map over many items must not end in one huge statement."""
 
 
 class RunJournal:
@@ -36,7 +40,7 @@ class RunJournal:
 
         """
         self._pending[result.node, result.item] = self._write_of(result)
-        if durable:
+        if durable or len(self._pending) >= _MOST_PENDING:
             written = self.pending
             await self._writes.checkpoint(written)
             for node in written:
@@ -92,13 +96,13 @@ def error_json(error: ErrorInfo | None) -> str | None:
     """Write an error as it is stored."""
     if error is None:
         return None
-    told: dict[str, JsonValue] = {
+    value: dict[str, JsonValue] = {
         "type": error.type,
         "message": error.message,
         "node": error.node,
         "traceback": error.traceback,
     }
-    return to_json(told | {"nodes": list(error.nodes)} if error.nodes else told)
+    return to_json(value | {"nodes": list(error.nodes)} if error.nodes else value)
 
 
 def to_json(value: JsonValue) -> str:

@@ -1,13 +1,30 @@
-"""What holds of every kind of node."""
+"""What each kind of node does by itself; what holds of all of them is in test_kinds_conformance."""
 
-import time
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import BaseModel
 
-from events import Cancelled, Event, Failed, NodeStatus, Outcome, QueueReason, Retry, Succeeded, Suspended, new_id
+from events import (
+    AwaitedEvent,
+    Event,
+    Failed,
+    FailureKind,
+    NodeStatus,
+    Outcome,
+    Permanent,
+    QueueReason,
+    Retry,
+    RetryAfter,
+    Succeeded,
+    Suspended,
+    new_id,
+)
+from observability.metrics import Metrics
 from pipelines import (
     Branches,
     ConcurrentNode,
@@ -16,11 +33,9 @@ from pipelines import (
     MapNode,
     MemoryJournal,
     Node,
-    NodeRecord,
     Pipeline,
+    PipelineRegistry,
     RetryPolicy,
-    Route,
-    RouterNode,
     Sleep,
     Stop,
     SubPipeline,
@@ -29,395 +44,444 @@ from pipelines import (
     WaitState,
     execute,
 )
-
-calls_made: list[str] = []
-raising: dict[str, BaseException] = {}
-GATE = Limit(name="gate", concurrency=1)
+from pipelines.lineage import nodes_before
+from pipelines.work_map import MOST_FAILED
 
 
 class Data(EventSchema):
     number: int = 0
 
 
-class ProcessEnds(BaseException):
-    """The process dies, or the run has passed to another attempt."""
+class Reply(BaseModel):
+    ticket: str
+    said: str = ""
 
 
-def called(ctx: TaskContext[Any]) -> int:
-    """Tell of a call, and raise what is to be raised there."""
-    name = f"{ctx.node}:{ctx.item}" if ctx.item else ctx.node
-    calls_made.append(name)
-    if (error := raising.get(name)) is not None:
-        raise error
-    return len(name)
+def event(**data: Any) -> Event:
+    return Event(event_id=new_id(), ce_id="1", type="t", data=data, received_at=datetime.now(UTC))
 
 
-class Async(Node[int]):
+def make(start: Any, *more: Any, **changes: Any) -> Pipeline[Data]:
+    chain = (start, *more)
+    edges = dict(zip(chain, more, strict=False))
+    return Pipeline(**({"name": "p", "types": ("t",), "schema": Data, "start": start, "edges": edges} | changes))
+
+
+async def run(pipeline: Pipeline[Data], journal: MemoryJournal | None = None, **tried: Any) -> Outcome:
+    context = pipeline.context(tried.pop("event", event()), **tried)
+    return await execute(pipeline, context, MemoryJournal() if journal is None else journal)
+
+
+class Good(Node[int]):
+    async def run(self, _: TaskContext[Data]) -> int:
+        return 1
+
+
+class Flaky(Node[int]):
+    effects = True
+
+    async def run(self, _: TaskContext[Data]) -> int:
+        raise OSError("away")
+
+
+class Busy(Node[int]):
+    async def run(self, _: TaskContext[Data]) -> int:
+        raise RetryAfter(90)
+
+
+class Fatal(Node[int]):
+    async def run(self, _: TaskContext[Data]) -> int:
+        raise Permanent("no such customer")
+
+
+def beside(*nodes: type[Node[Any]], **attributes: Any) -> type[ConcurrentNode]:
+    return type("Both", (ConcurrentNode,), {"nodes": nodes, **attributes})
+
+
+class Look(Node[list[Any]]):
+    async def run(self, ctx: TaskContext[Data]) -> list[Any]:
+        return [ctx.output_or_none(Good), ctx.output_or_none(Fatal)]
+
+
+# --- branches
+
+
+async def test_several_errors_are_told_together_and_the_longest_wait_counts() -> None:
+    journal = MemoryJournal()
+    outcome = await run(make(beside(Flaky, Good, Busy)), journal)
+    assert isinstance(outcome, Retry)
+    assert outcome.delay == 90
+    assert (outcome.error.node, outcome.error.nodes) == ("both", ("flaky", "busy"))
+    assert outcome.error.message == "2 branches of 'both' failed: OSError: away; RetryAfter: try again in 90 s"
+    assert journal.done["good", 0].status is NodeStatus.SUCCEEDED
+
+
+async def test_a_final_error_among_them_ends_the_run_and_is_what_it_failed_of() -> None:
+    outcome = await run(make(beside(Flaky, Fatal)))
+    assert isinstance(outcome, Failed)
+    assert (outcome.error.message, outcome.error.node) == ("no such customer", "fatal")
+    assert outcome.error.nodes == ("flaky", "fatal")
+
+
+async def test_each_branch_has_tries_of_its_own() -> None:
+    pipeline = make(beside(Flaky, Busy), retry=RetryPolicy(max_attempts=3))
+    assert isinstance(await run(pipeline, errors_by_node={"flaky": 1, "busy": 1, "look": 2}), Retry)
+    assert isinstance(await run(pipeline, errors_by_node={"flaky": 2}), Failed)
+
+
+async def test_a_failure_that_is_kept_ends_nothing_and_is_not_tried_again() -> None:
+    journal = MemoryJournal()
+    both = beside(Good, Fatal, keep_failures=True)
+    pipeline = make(both, Look)
+    assert await run(pipeline, journal) == Succeeded()
+    told = Branches(succeeded=["good"], failed={"fatal": "Permanent: no such customer"})
+    assert journal.done["both", 0].output == told.model_dump()
+    assert journal.done["look", 0].output == [1, None]
+    assert journal.done["fatal", 0].status is NodeStatus.FAILED
+    kept = {("fatal", 0): journal.done["fatal", 0], ("good", 0): journal.done["good", 0]}
+    again = MemoryJournal()
+    assert await run(pipeline, again, attempt=2, done=kept) == Succeeded()
+    assert {name for name, _ in again.done} == {"both", "look"}
+    assert again.done["both", 0].output == told.model_dump()
+
+
+async def test_a_failure_that_may_pass_is_not_kept() -> None:
+    pipeline = make(beside(Good, Flaky, keep_failures=True))
+    assert isinstance(await run(pipeline), Retry)
+    assert await run(pipeline, errors_by_node={"flaky": 2}) == Succeeded()
+
+
+async def test_so_many_run_at_once_and_no_more() -> None:
+    now, most = 0, 0
+
+    class Counted(Node[None]):
+        async def run(self, _: TaskContext[Data]) -> None:
+            nonlocal now, most
+            now += 1
+            most = max(most, now)
+            for _turn in range(5):
+                await asyncio.sleep(0)
+            now -= 1
+
+    branches = tuple(type(f"C{n}", (Counted,), {}) for n in range(6))
+    assert await run(make(beside(*branches, limit=2))) == Succeeded()
+    assert most == 2
+
+
+async def test_branches_begin_before_one_of_them_has_ended() -> None:
+    met = asyncio.Barrier(2)
+
+    class Here(Node[None]):
+        async def run(self, _: TaskContext[Data]) -> None:
+            await met.wait()
+
+    class There(Here):
+        pass
+
+    assert await run(make(beside(Here, There))) == Succeeded()
+
+
+async def test_the_end_of_one_branchs_time_is_no_cancel_of_the_others() -> None:
+    late = asyncio.Event()
+
+    class Slow(Node[None]):
+        timeout = timedelta(milliseconds=5)
+
+        async def run(self, _: TaskContext[Data]) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                late.set()
+
+    class Patient(Node[bool]):
+        async def run(self, ctx: TaskContext[Data]) -> bool:
+            await late.wait()
+            await asyncio.sleep(0)
+            return ctx.cancelled
+
+    journal = MemoryJournal()
+    assert isinstance(await run(make(beside(Slow, Patient)), journal), Retry)
+    assert journal.done["patient", 0].output is False
+
+
+async def test_a_stop_waits_for_the_others_and_an_error_wins() -> None:
+    class Enough(Node[None]):
+        async def run(self, _: TaskContext[Data]) -> None:
+            raise Stop("enough")
+
+    journal = MemoryJournal()
+    assert await run(make(beside(Enough, Good), Look), journal) == Succeeded()
+    assert journal.done["good", 0].status is NodeStatus.SUCCEEDED
+    assert journal.done["look", 0].status is NodeStatus.SKIPPED
+    assert isinstance(await run(make(beside(Enough, Flaky), Look)), Retry)
+
+
+# --- items
+
+
+class Squares(MapNode[int, int]):
+    limit = 3
+    effects = True
+
+    def items(self, ctx: TaskContext[Data]) -> Sequence[int]:
+        return range(ctx.data.number)
+
+    def each(self, ctx: TaskContext[Data], item: int) -> int:
+        if item == 13:
+            raise OSError(ctx.idempotency_key)
+        return item * item
+
+
+class Sum(Node[int]):
     async def run(self, ctx: TaskContext[Data]) -> int:
-        return called(ctx)
+        return sum(ctx.output(Squares))
 
 
-class Sync(Node[int]):
-    def run(self, ctx: TaskContext[Data]) -> int:
-        return called(ctx)
+@pytest.mark.parametrize("number", [0, 1, 7])
+async def test_the_results_stand_in_the_order_of_the_items(number: int) -> None:
+    journal = MemoryJournal()
+    assert await run(make(Squares, Sum), journal, event=event(number=number)) == Succeeded()
+    assert journal.done["squares", 0].output == [n * n for n in range(number)]
+    assert journal.done["sum", 0].output == sum(n * n for n in range(number))
+    assert {item for name, item in journal.done if name == "squares"} == set(range(number + 1))
 
 
-class Left(Async):
-    pass
+async def test_a_failed_item_is_named_by_its_key_and_the_others_are_done() -> None:
+    journal, run_id = MemoryJournal(), new_id()
+    outcome = await run(make(Squares), journal, event=event(number=20), run_id=run_id)
+    assert isinstance(outcome, Retry)
+    assert (outcome.error.message, outcome.error.node) == (f"{run_id}:squares:14", "squares")
+    assert sum(record.status is NodeStatus.SUCCEEDED for record in journal.records) == 19
 
 
-class Right(Sync):
-    pass
+async def test_more_items_than_it_may_have_fail_the_run_at_once() -> None:
+    few = type("Few", (Squares,), {"max_items": 3})
+    outcome = await run(make(few), event=event(number=4))
+    assert isinstance(outcome, Failed)
+    assert outcome.kind is FailureKind.INVALID_OUTPUT
+    assert outcome.error.message == "node 'few' has 4 items, more than its max_items, 3"
 
 
-class Both(ConcurrentNode):
-    nodes = (Left, Right)
+async def test_items_that_are_no_list_fail_the_run() -> None:
+    text = type("Text", (Squares,), {"items": lambda *_: "abc"})
+    outcome = await run(make(text))
+    assert isinstance(outcome, Failed)
+    assert outcome.error.message == "node 'text' gave str as its items, not a list"
 
 
-class Each(MapNode[int, int]):
-    def items(self, _: TaskContext[Data]) -> list[int]:
-        return [10, 20, 30]
+async def test_no_more_items_are_begun_where_very_many_fail() -> None:
+    class Down(MapNode[int, int]):
+        limit = 1
 
-    async def each(self, ctx: TaskContext[Data], item: int) -> int:
-        return called(ctx) + item
+        def items(self, _: TaskContext[Data]) -> Sequence[int]:
+            return range(10 * MOST_FAILED)
 
+        async def each(self, _: TaskContext[Data], item: int) -> int:
+            raise OSError(item)
 
-class First(Async):
-    pass
-
-
-class Second(Async):
-    pass
-
-
-inner = Pipeline(
-    name="inner", types=("inner",), schema=Data, start=First, edges={First: Second}, retry=RetryPolicy(base=0.0)
-)
+    journal = MemoryJournal()
+    outcome = await run(make(Down), journal)
+    assert isinstance(outcome, Retry)
+    assert outcome.error.message.startswith("100 of 1000 items of 'down' failed: OSError: 0; ")
+    assert len(journal.records) == MOST_FAILED + 1
 
 
-class Within(SubPipeline[int]):
-    pipeline = inner
-    result = Second
-
-    def data(self, ctx: TaskContext[Data]) -> Data:
-        return ctx.data
+# --- pipelines within
 
 
-class Last(Async):
-    pass
+class Lookup(Node[str]):
+    async def run(self, ctx: TaskContext[Reply]) -> str:
+        return f"{ctx.data.ticket} in {ctx.event.type}"
 
 
-class Choose(RouterNode):
-    routes = (Route(to=Last, when=lambda ctx: called(ctx) > 0),)
-    fallback = None
+class Enrich(SubPipeline[str]):
+    pipeline = Pipeline(
+        name="lookup",
+        types=("x",),
+        schema=Reply,
+        start=Good,
+        edges={Good: Lookup},
+        timeout=20.0,
+        retry=RetryPolicy(max_attempts=2),
+        limits=(Limit(name="crm", concurrency=1),),
+    )
+    result = Lookup
+
+    def data(self, ctx: TaskContext[Data]) -> Reply:
+        return Reply(ticket=f"T-{ctx.data.number}")
 
 
-class Answer(WaitForEvent[Data]):
-    type = "answer"
-    match = "data.number"
-    timeout = timedelta(hours=1)
+async def test_inner_nodes_see_their_own_data_and_the_result_is_the_nodes_output() -> None:
+    class Then(Node[list[Any]]):
+        async def run(self, ctx: TaskContext[Data]) -> list[Any]:
+            return [ctx.output(Enrich), ctx.output_or_none(Lookup), ctx.data.number]
+
+    pipeline, journal = make(Enrich, Then), MemoryJournal()
+    put_off = await run(pipeline, journal, event=event(number=4))
+    assert isinstance(put_off, Suspended)
+    assert [limit.name for limit in put_off.limits] == ["crm"]
+    assert await run(pipeline, journal, event=event(number=4), permits=put_off.limits) == Succeeded()
+    assert journal.done["then", 0].output == ["T-4 in t", None, 4]
+    assert list(pipeline.all_steps) == ["enrich", "enrich.good", "enrich.lookup", "then"]
+
+
+async def test_inner_nodes_are_judged_by_the_inner_policy_together() -> None:
+    class Risky(Enrich):
+        pipeline = Pipeline(
+            name="risky",
+            types=("x",),
+            schema=Reply,
+            start=Flaky,
+            edges={Flaky: Lookup},
+            retry=RetryPolicy(max_attempts=2),
+        )
+
+    pipeline = make(Risky, retry=RetryPolicy(max_attempts=9))
+    assert isinstance(await run(pipeline, errors_by_node={"good": 5}), Retry)
+    assert isinstance(await run(pipeline, errors_by_node={"risky.lookup": 1}), Failed)
+
+
+async def test_wrong_data_for_the_inner_pipeline_fails_the_run() -> None:
+    class Wrong(Enrich):
+        pipeline = Pipeline(name="wrong", types=("x",), schema=Reply, start=Lookup)
+
+        def data(self, ctx: TaskContext[Data]) -> Any:
+            return ctx.data
+
+    outcome = await run(make(Wrong))
+    assert isinstance(outcome, Failed)
+    assert outcome.error.message == "node 'wrong' gave Data as the data of 'wrong', not Reply"
+
+
+async def test_what_is_done_within_stays_done_from_wherever_a_run_begins_again() -> None:
+    pipeline = make(beside(Good, Enrich), Look)
+    assert nodes_before(pipeline.steps, "look") == {"both", "good", "enrich", "enrich.good", "enrich.lookup"}
+    assert nodes_before(pipeline.steps, "enrich.lookup") == {"good", "enrich.good"}
+    assert nodes_before(pipeline.steps, "good") == {"enrich", "enrich.good", "enrich.lookup"}
+    assert nodes_before(pipeline.steps, "both") == frozenset()
+
+
+async def test_series_are_named_after_nodes_of_the_graph_alone() -> None:
+    registry = CollectorRegistry()
+    pipeline = make(Enrich, Squares)
+    put_off = await run(pipeline)
+    assert isinstance(put_off, Suspended)
+    made = pipeline.context(event(number=3), permits=put_off.limits)
+    await execute(pipeline, made, MemoryJournal(), metrics=Metrics(registry))
+    name = "throughline_node_duration_seconds_count"
+    counted = {
+        sample.labels["node"]: sample.value
+        for metric in registry.collect()
+        for sample in metric.samples
+        if sample.name == name
+    }
+    assert counted == {"enrich": 1.0, "enrich.good": 1.0, "enrich.lookup": 1.0, "squares": 3.0}
+
+
+# --- waits
+
+
+class Answer(WaitForEvent[Reply]):
+    type = "ticket.reply"
+    match = "data.ticket"
+    timeout = timedelta(hours=2)
 
     def key(self, ctx: TaskContext[Data]) -> str:
-        return str(ctx.data.number)
+        return f"T-{ctx.data.number}"
 
 
-class Nap(Sleep):
-    duration = 60.0
+class Heard(Node[str]):
+    async def run(self, ctx: TaskContext[Data]) -> str:
+        reply = ctx.output(Answer)
+        return "nothing" if reply is None else reply.said
 
 
-@dataclass(frozen=True)
-class Case:
-    """A kind: what it calls, and what waits it must find ended before it is done."""
-
-    node: type[Node[Any]]
-    calls: tuple[str, ...]
-    waits: dict[str, WaitState] = field(default_factory=dict)
-
-    @property
-    def pipeline(self) -> Pipeline[Data]:
-        edges: dict[Any, Any] = {} if issubclass(self.node, RouterNode) else {self.node: Last}
-        policy = RetryPolicy(max_attempts=3, base=0.0, retry_on=(OSError,))
-        return Pipeline(name="p", types=("t",), schema=Data, start=self.node, edges=edges, retry=policy)
+def reply(**data: Any) -> Event:
+    return Event(event_id=new_id(), ce_id="2", type="ticket.reply", data=data, received_at=datetime.now(UTC))
 
 
-def event(number: int = 1) -> Event:
-    return Event(event_id=new_id(), ce_id="1", type="t", data={"number": number}, received_at=datetime.now(UTC))
-
-
-KINDS = {
-    "async": Case(Async, ("async",)),
-    "sync": Case(Sync, ("sync",)),
-    "router": Case(Choose, ("choose",)),
-    "concurrent": Case(Both, ("left", "right")),
-    "map": Case(Each, ("each:1", "each:2", "each:3")),
-    "sub_pipeline": Case(Within, ("within.first", "within.second")),
-    "wait": Case(Answer, (), {"answer": WaitState(remaining=10, event=event(7))}),
-    "sleep": Case(Nap, (), {"nap": WaitState(remaining=0)}),
-}
-CALLING = {name: case for name, case in KINDS.items() if case.calls}
-every_kind = pytest.mark.parametrize("case", KINDS.values(), ids=KINDS)
-calling_kind = pytest.mark.parametrize("case", CALLING.values(), ids=CALLING)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_called_yet() -> None:
-    calls_made.clear()
-    raising.clear()
-
-
-async def run(case: Case, journal: MemoryJournal, **tried: Any) -> Outcome:
-    pipeline = case.pipeline
-    return await execute(pipeline, pipeline.context(event(), **({"waits": case.waits} | tried)), journal)
-
-
-@every_kind
-async def test_it_is_done_once_and_what_follows_runs(case: Case) -> None:
-    journal = MemoryJournal()
-    assert await run(case, journal) == Succeeded()
-    assert sorted(calls_made) == sorted([*case.calls, "last"])
-    assert {record.status for record in journal.records} == {NodeStatus.SUCCEEDED}
-    assert (case.node.name, 0) in journal.done
-
-
-@every_kind
-async def test_what_is_done_is_not_called_again(case: Case) -> None:
-    journal = MemoryJournal()
-    await run(case, journal)
-    calls_made.clear()
-    again = MemoryJournal()
-    assert await run(case, again, done=journal.done, waits={}) == Succeeded()
-    assert (calls_made, again.records) == ([], [])
-
-
-@every_kind
-async def test_a_cancel_ends_the_run_before_it(case: Case) -> None:
-    pipeline, journal = case.pipeline, MemoryJournal()
-    context = pipeline.context(event(), waits=case.waits)
-    context.cancel("enough")
-    assert await execute(pipeline, context, journal) == Cancelled(reason="enough")
-    assert (calls_made, journal.records) == ([], [])
-
-
-@calling_kind
-async def test_an_error_is_tried_again_and_calls_only_what_failed(case: Case) -> None:
-    journal, at = MemoryJournal(), case.calls[-1]
-    raising[at] = OSError("down")
-    outcome = await run(case, journal)
-    assert isinstance(outcome, Retry)
-    assert outcome.error.node == at.partition(":")[0]
-    calls_made.clear()
-    raising.clear()
-    assert await run(case, MemoryJournal(), done=journal.done, errors_by_node={outcome.error.node: 1}) == Succeeded()
-    assert calls_made == [at, "last"]
-
-
-@calling_kind
-async def test_errors_are_final_when_the_tries_are_spent(case: Case) -> None:
-    at = case.calls[-1]
-    raising[at] = OSError("down")
-    node = at.partition(":")[0]
-    assert isinstance(await run(case, MemoryJournal(), errors_by_node={node: 1}), Retry)
-    assert isinstance(await run(case, MemoryJournal(), errors_by_node={node: 2}), Failed)
-
-
-@calling_kind
-@pytest.mark.parametrize("late", [False, True], ids=["at its first call", "at its last call"])
-async def test_a_journal_that_breaks_ends_all_at_once_and_what_it_holds_is_resumed_from(case: Case, late: bool) -> None:
-    at = case.calls[-1 if late else 0]
-
-    class Breaking(MemoryJournal):
-        async def record(self, result: NodeRecord, *, durable: bool) -> None:
-            if at == (f"{result.node}:{result.item}" if result.item else result.node):
-                raise ProcessEnds
-            await super().record(result, durable=durable)
-
-    journal = Breaking()
-    with pytest.raises(ProcessEnds):
-        await run(case, journal)
-    kept = {f"{name}:{item}" if item else name for name, item in journal.done}
-    calls_made.clear()
-    assert await run(case, MemoryJournal(), done=journal.done) == Succeeded()
-    assert sorted(calls_made) == sorted([*(set(case.calls) - kept), "last"])
-    assert at in calls_made
-
-
-@calling_kind
-async def test_stop_ends_the_run_well_and_for_good(case: Case) -> None:
-    journal = MemoryJournal()
-    raising[case.calls[0]] = Stop("nothing to do")
-    assert await run(case, journal) == Succeeded()
-    assert "last" not in calls_made
-    stopped = journal.done[case.node.name, 0]
-    assert (stopped.status, stopped.output) == (NodeStatus.STOPPED, {"reason": "nothing to do"})
-    assert journal.done["last", 0].status is NodeStatus.SKIPPED
-    calls_made.clear()
-    raising.clear()
-    assert await run(case, MemoryJournal(), done=journal.done) == Succeeded()
-    assert calls_made == []
-
-
-@calling_kind
-async def test_limits_hold_it_back_before_any_call(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(case.node, "limits", (GATE,))
-    outcome = await run(case, MemoryJournal())
-    assert isinstance(outcome, Suspended)
-    assert (outcome.node, outcome.reason, [one.name for one in outcome.limits]) == (
-        case.node.name,
-        QueueReason.LIMITED,
-        ["gate"],
+async def test_a_wait_puts_the_run_off_for_as_long_as_it_may_take() -> None:
+    pipeline, journal = make(Answer, Heard), MemoryJournal()
+    awaited = AwaitedEvent(type="ticket.reply", path="data.ticket", key="T-5")
+    assert await run(pipeline, journal, event=event(number=5)) == Suspended(
+        node="answer", reason=QueueReason.WAITING, delay=7200.0, awaited=awaited
     )
-    assert calls_made == []
-    assert await run(case, MemoryJournal(), permits=outcome.limits) == Succeeded()
-
-
-@every_kind
-async def test_a_way_not_taken_is_recorded_as_skipped_with_all_within(case: Case) -> None:
-    ways = (Route(to=case.node, when=lambda _: False),)
-    end = Left if case.node is not Both else Async
-    router: Any = type("Fork", (RouterNode,), {"routes": ways, "fallback": end})
-    edges: dict[Any, Any] = {} if issubclass(case.node, RouterNode) else {case.node: Last}
-    pipeline = Pipeline(name="p", types=("t",), schema=Data, start=router, edges=edges)
-    journal = MemoryJournal()
-    assert await execute(pipeline, pipeline.context(event()), journal) == Succeeded()
-    assert calls_made == [end.name]
-    skipped = {record.node for record in journal.records if record.status is NodeStatus.SKIPPED}
-    assert skipped == {case.node.name, "last", *(name for name in case.calls if ":" not in name)}
+    again = await run(pipeline, journal, event=event(number=5), waits={"answer": WaitState(remaining=12.0)})
+    assert again == Suspended(node="answer", reason=QueueReason.WAITING, delay=12.0, awaited=awaited)
+    assert journal.records == []
 
 
 @pytest.mark.parametrize(
-    ("case", "reason"),
-    [(KINDS["wait"], QueueReason.WAITING), (KINDS["sleep"], QueueReason.SLEEPING)],
-    ids=["wait", "sleep"],
+    ("state", "heard"),
+    [
+        (WaitState(remaining=60.0, event=reply(ticket="T-5", said="yes", more=1)), "yes"),
+        (WaitState(remaining=0.0), "nothing"),
+    ],
 )
-async def test_a_wait_that_lasts_lets_go_of_its_worker(case: Case, reason: QueueReason) -> None:
+async def test_a_wait_ends_with_the_event_or_with_its_time(state: WaitState, heard: str) -> None:
     journal = MemoryJournal()
-    outcome = await run(case, journal, waits={})
-    assert isinstance(outcome, Suspended)
-    assert (outcome.node, outcome.reason, journal.records) == (case.node.name, reason, [])
-    again = await run(case, journal, waits={case.node.name: WaitState(remaining=3.0)})
-    assert isinstance(again, Suspended)
-    assert again.delay == 3.0
+    assert await run(make(Answer, Heard), journal, waits={"answer": state}) == Succeeded()
+    assert journal.done["heard", 0].output == heard
 
 
-@pytest.mark.parametrize("node", [Both, Each, Within])
-async def test_a_cancel_within_keeps_what_is_done_and_calls_nothing_more(
-    node: type[Node[Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    case = next(case for case in KINDS.values() if case.node is node)
-    if node is not Within:
-        monkeypatch.setattr(node, "limit", 1)
-    pipeline = case.pipeline
-    context = pipeline.context(event())
-
-    class Cancelling(MemoryJournal):
-        async def record(self, result: NodeRecord, *, durable: bool) -> None:
-            await super().record(result, durable=durable)
-            context.cancel("enough")
-
-    journal = Cancelling()
-    assert await execute(pipeline, context, journal) == Cancelled(reason="enough")
-    assert case.calls[:1] == tuple(calls_made)
-    assert len(journal.records) == 1
-
-
-@pytest.mark.parametrize("name", ["concurrent", "map"])
-async def test_all_are_awaited_where_one_fails_for_good(name: str) -> None:
-    case, journal = KINDS[name], MemoryJournal()
-    raising[case.calls[0]] = ValueError("wrong")
-    assert isinstance(await run(case, journal), Failed)
-    assert sorted(calls_made) == sorted(case.calls)
-
-
-async def test_each_branch_that_failed_is_named() -> None:
-    raising.update(left=OSError("a"), right=OSError("b"))
-    outcome = await run(KINDS["concurrent"], MemoryJournal())
-    assert isinstance(outcome, Retry)
-    assert (outcome.error.node, outcome.error.nodes) == ("both", ("left", "right"))
-
-
-async def test_kept_failures_go_into_the_output_and_are_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Both, "keep_failures", True)
-    case, journal = KINDS["concurrent"], MemoryJournal()
-    raising.update(left=ValueError("wrong"), right=OSError("down"))
-    assert isinstance(await run(case, journal), Retry)
-    calls_made.clear()
-    raising.clear()
-    after = MemoryJournal()
-    assert await run(case, after, done=journal.done, errors_by_node={"right": 1}) == Succeeded()
-    assert calls_made == ["right", "last"]
-    output = Branches.model_validate(after.done["both", 0].output)
-    assert output == Branches(succeeded=["right"], failed={"left": "ValueError: wrong"})
-
-
-async def test_no_branch_sees_another_and_what_follows_sees_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, tuple[bool, bool]] = {}
-
-    def look(ctx: TaskContext[Data]) -> int:
-        seen[ctx.node] = (ctx.output_or_none(Left) is not None, ctx.output_or_none(Right) is not None)
-        return 1
-
-    async def look_later(_: Any, ctx: TaskContext[Data]) -> int:
-        return look(ctx)
-
-    monkeypatch.setattr(Both, "limit", 1)
-    monkeypatch.setattr(Right, "run", lambda _, ctx: look(ctx))
-    monkeypatch.setattr(Last, "run", look_later)
-    journal = MemoryJournal()
-    case = KINDS["concurrent"]
-    await run(case, journal)
-    assert seen == {"right": (False, False), "last": (True, True)}
-    del journal.records[-1]
-    seen.clear()
-    await run(case, MemoryJournal(), done=journal.done)
-    assert seen == {"last": (True, True)}
-
-
-async def test_a_map_over_nothing_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Each, "items", lambda *_: [])
-    journal = MemoryJournal()
-    assert await run(KINDS["map"], journal) == Succeeded()
-    assert journal.done["each", 0].output == []
-
-
-async def test_a_map_over_too_many_fails_before_any_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Each, "max_items", 2)
-    outcome = await run(KINDS["map"], MemoryJournal())
+async def test_an_event_that_does_not_fit_fails_the_run() -> None:
+    outcome = await run(make(Answer), waits={"answer": WaitState(remaining=1.0, event=reply(said="yes"))})
     assert isinstance(outcome, Failed)
-    assert outcome.error.message == "node 'each' has 3 items, more than its max_items, 2"
-    assert calls_made == []
-
-
-async def test_keys_tell_items_and_inner_nodes_apart() -> None:
-    context = KINDS["map"].pipeline.context(event())
-    assert context.at("each", item=2).idempotency_key == f"{context.run_id}:each:2"
-    assert context.at("within.first").idempotency_key == f"{context.run_id}:within.first"
-
-
-async def test_a_node_within_is_put_off_with_the_limits_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise a run admitted by one of them would lack the other, by turns and for ever."""
-    around, narrow = Limit(name="around", concurrency=1), Limit(name="narrow", concurrency=1)
-    monkeypatch.setattr(Second, "limits", (narrow,))
-    limited = Pipeline(
-        name="limited", types=("inner",), schema=Data, start=First, edges={First: Second}, limits=(around,)
+    assert outcome.error.message == (
+        "node 'answer' waited for an event whose data does not fit Reply: 'ticket' is missing"
     )
-    monkeypatch.setattr(Within, "pipeline", limited)
-    case = KINDS["sub_pipeline"]
-    first = await run(case, MemoryJournal())
-    assert isinstance(first, Suspended)
-    journal = MemoryJournal()
-    second = await run(case, journal, permits=first.limits)
-    assert isinstance(second, Suspended)
-    assert {one.name for one in second.limits} == {"around", "narrow"}
-    assert await run(case, MemoryJournal(), done=journal.done, permits=second.limits) == Succeeded()
 
 
-@pytest.mark.parametrize("node", [Both, Each, Async], ids=["concurrent", "map", "async"])
-async def test_time_that_is_over_is_an_error_that_says_so(node: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = next(case for case in KINDS.values() if case.node is node)
-    pipeline = case.pipeline
-    context = pipeline.context(event())
-    monkeypatch.setattr(time, "monotonic", lambda: context.deadline + 1)
-    outcome = await execute(pipeline, context, MemoryJournal())
-    assert isinstance(outcome, Retry)
-    assert "the pipeline's time was over" in outcome.error.message
-    assert calls_made == []
+async def test_a_run_waits_no_longer_than_it_may_live() -> None:
+    outcome = await run(make(Answer, lifetime=50.0))
+    assert isinstance(outcome, Suspended)
+    assert 49.0 < outcome.delay <= 50.0
+
+
+@pytest.mark.parametrize(
+    ("duration", "delay"), [(90, 90.0), (timedelta(days=2), 172_800.0)], ids=["seconds", "timedelta"]
+)
+async def test_a_sleep_puts_the_run_off(duration: Any, delay: float) -> None:
+    pause = type("Pause", (Sleep,), {"duration": duration})
+    assert await run(make(pause)) == Suspended(node="pause", reason=QueueReason.SLEEPING, delay=delay)
+    assert await run(make(pause), waits={"pause": WaitState(remaining=0.0)}) == Succeeded()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (-1.0, "node 'odd' would sleep for -1.0 s; it may for 0 to 31622400, which are 366 days"),
+        (float("nan"), "node 'odd' would sleep for nan s; it may for 0 to 31622400, which are 366 days"),
+        ("soon", "node 'odd' gave str as the seconds that it sleeps, not a number"),
+    ],
+)
+async def test_a_sleep_that_is_none_fails_the_run(seconds: Any, said: str) -> None:
+    outcome = await run(make(type("Odd", (Sleep,), {"seconds": lambda *_: seconds})))
+    assert isinstance(outcome, Failed)
+    assert outcome.error.message == said
+
+
+async def test_a_sleep_of_no_time_does_not_put_the_run_off() -> None:
+    assert await run(make(type("None_", (Sleep,), {"name": "none", "seconds": lambda *_: 0}))) == Succeeded()
+
+
+def test_what_is_awaited_is_known_with_the_schema_that_it_is_checked_by() -> None:
+    class Ask(SubPipeline[Reply | None]):
+        pipeline = make(Answer)
+        result = Answer
+
+        def data(self, ctx: TaskContext[Data]) -> Data:
+            return ctx.data
+
+    pipeline = make(Ask)
+    (awaited,) = pipeline.awaits
+    assert (awaited.type, awaited.path, awaited.schema, awaited.node) == (
+        "ticket.reply",
+        "data.ticket",
+        Reply,
+        "ask.answer",
+    )
+    registry = PipelineRegistry((pipeline,))
+    assert registry.awaited("ticket.reply") == (awaited,)
+    assert registry.awaited("t") == ()
+    assert [problem.path for problem in registry.validate("ticket.reply", {})] == [("data", "ticket")]
