@@ -76,6 +76,12 @@ class ProblemType(Enum):
     RUN_NOT_FOUND = ProblemKind(
         "run-not-found", HTTPStatus.NOT_FOUND, "There is no such run", "No run has this run_id."
     )
+    PIPELINE_NOT_FOUND = ProblemKind(
+        "pipeline-not-found",
+        HTTPStatus.NOT_FOUND,
+        "There is no such pipeline",
+        "This release has no pipeline of this name; GET /pipelines lists those it has.",
+    )
     RUN_ENDED = ProblemKind(
         "run-ended",
         HTTPStatus.CONFLICT,

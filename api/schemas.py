@@ -283,6 +283,20 @@ class PipelineInfo(_Answer):
     json_schema: dict[str, Any]
 
 
+class PipelineLinks(_Answer):
+    """Where there is more: this pipeline, and its picture as SVG."""
+
+    self: str
+    graph: str
+
+
+class PipelineDetail(PipelineInfo):
+    """A pipeline with its picture: ``mermaid`` is a flowchart as text."""
+
+    mermaid: str
+    links: PipelineLinks
+
+
 class PipelineList(_Answer):
     """All pipelines, by name."""
 

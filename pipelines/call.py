@@ -41,10 +41,12 @@ async def call(step: Step, context: TaskContext[Any], *item: object) -> Ended:
     limit, whose = _limit(step, context)
     if limit <= 0:
         return Ended(error=_too_late(step, whose, context))
-    if not step.waits:
+    stand_in = context.surroundings.stand_in
+    other = None if stand_in is None else stand_in(step, context)
+    if other is None and not step.waits:
         return _inline(step, context, _outcome_of_coroutine, step, context, *item)
     at_work = NodeAtWork(pipeline=context.pipeline, node=step.name, run_id=str(context.run_id))
-    task = asyncio.create_task(_guarded(step, context, *item), name=at_work.task_name)
+    task = asyncio.create_task(_guarded(step, other, context, *item), name=at_work.task_name)
     try:
         await asyncio.wait({task}, timeout=limit)
     except asyncio.CancelledError:
@@ -119,8 +121,11 @@ async def _stop(task: "asyncio.Task[Ended]", step: Step) -> None:
             task.add_done_callback(_abandoned.discard)
 
 
-async def _guarded(step: Step, *arguments: object) -> Ended:
+async def _guarded(step: Step, other: Callable[..., object] | None, *arguments: object) -> Ended:
     try:
+        if other is not None:
+            value = other(*arguments)
+            return Ended(await value if inspect.isawaitable(value) else value)
         work = getattr(step.node(), step.method)
         if step.asynchronous:
             return Ended(await work(*arguments))

@@ -1,7 +1,7 @@
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from uuid import UUID
@@ -14,6 +14,7 @@ from pipelines.errors import MissingOutputError
 from pipelines.journal import NodeRecord
 from pipelines.output import OutputCodec
 from pipelines.schema import SchemaT, parse
+from pipelines.surroundings import REAL, Surroundings
 from pipelines.upcasts import Upcast, upcast
 
 if TYPE_CHECKING:
@@ -52,9 +53,9 @@ class TaskContext(Generic[SchemaT]):
     tries that ended in an error, by the node it came from (crashes and hand-backs are none; None: from no node).
     ``done`` holds the results of earlier tries, by node and item; ``waits`` the waits that they began, by node;
     ``permits`` the limits that this try was admitted by. ``deadline``, of this try, and ``expires``, of the run, are
-    on the clock of ``time.monotonic``; ``time_of`` names the node around this one whose time ends at the deadline.
-    ``upcasts`` are those that the event's data has to pass. ``node`` and ``item`` name the call that this view was made
-    for.
+    on the clock of ``surroundings.monotonic``, which is another in a test; ``time_of`` names the node around this one
+    whose time ends at the deadline. ``upcasts`` are those that the event's data has to pass. ``node`` and ``item`` name
+    the call that this view was made for.
     """
 
     event: Event
@@ -69,6 +70,7 @@ class TaskContext(Generic[SchemaT]):
     waits: Mapping[str, WaitState] = field(default_factory=lambda: MappingProxyType({}))
     permits: frozenset[LimitKey] = frozenset()
     upcasts: Mapping[int, Upcast] = field(default_factory=lambda: MappingProxyType({}))
+    surroundings: Surroundings = REAL
     node: str = ""
     item: int = 0
     time_of: str | None = None
@@ -114,10 +116,14 @@ class TaskContext(Generic[SchemaT]):
         key = f"{self.run_id}:{self.node}"
         return f"{key}:{self.item}" if self.item else key
 
+    def now(self) -> datetime:
+        """Return the time of day, in UTC: in a test, that of its clock."""
+        return self.surroundings.now()
+
     @property
     def remaining(self) -> float:
         """The seconds left until the deadline; 0 when it is over."""
-        return max(0.0, self.deadline - time.monotonic())
+        return max(0.0, self.deadline - self.surroundings.monotonic())
 
     @property
     def cancelled(self) -> bool:
@@ -153,6 +159,7 @@ class TaskContext(Generic[SchemaT]):
             waits=self.waits,
             permits=self.permits,
             upcasts=self.upcasts,
+            surroundings=self.surroundings,
             node=node,
             item=item,
             time_of=self.time_of,
@@ -169,6 +176,15 @@ class TaskContext(Generic[SchemaT]):
         """Return this context for a call beside others. ``execute`` calls it."""
         return replace(self, _halt=Halt(around=self._halt))
 
+    def apart(self) -> "TaskContext[SchemaT]":
+        """Return this context for a call beside others that must not see its outputs. ``execute`` calls it."""
+        progress = Progress(self._progress.data, dict(self._progress.outputs))
+        return replace(self, _progress=progress, _halt=Halt(around=self._halt))
+
+    def adopt(self, view: "TaskContext[SchemaT]") -> None:
+        """Make the outputs of a view that was apart available here. ``execute`` calls it."""
+        self._progress.outputs.update(view._progress.outputs)  # noqa: SLF001 - another of our own
+
     def inside(self, schema: type[InnerT], data: InnerT) -> "TaskContext[InnerT]":
         """Return this context as the nodes of a sub-pipeline see it. ``execute`` calls it."""
         inner: Any = replace(self, schema=schema, _progress=Progress(data))  # type: ignore[arg-type]  # another schema
@@ -176,7 +192,7 @@ class TaskContext(Generic[SchemaT]):
 
     def bounded(self, timeout: float | None, *, time_of: str) -> "TaskContext[SchemaT]":
         """Return this context with no more time left than ``timeout`` seconds. ``execute`` calls it."""
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        deadline = math.inf if timeout is None else self.surroundings.monotonic() + timeout
         return self if deadline >= self.deadline else replace(self, deadline=deadline, time_of=time_of)
 
     def text_of(self, node: "type[Node[Any]]") -> str:

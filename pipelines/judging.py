@@ -1,6 +1,7 @@
 """What the errors of one try mean for the run."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from events import ErrorInfo, Failed, Retry
@@ -31,15 +32,29 @@ class Judge:
         self._rest = _Budget(policy, None)
         self._budgets: Mapping[str, _Budget] = dict(_budgets(steps, self._rest))
 
-    def of(self, error: BaseException, before: Mapping[str | None, int], *, node: str | None) -> Retry | Failed:
+    def of(
+        self,
+        error: BaseException,
+        before: Mapping[str | None, int],
+        *,
+        node: str | None,
+        draw: Callable[[], float] = random.random,
+    ) -> Retry | Failed:
         """Judge one error, ``before`` being the earlier tries that ended in an error, by node."""
         budget = self._of(node)
         spent = sum(count for name, count in before.items() if self._of(name).name == budget.name)
-        return decide(error, budget.policy, spent, node=node)
+        return decide(error, budget.policy, spent, node=node, draw=draw)
 
-    def of_all(self, errors: Errors, before: Mapping[str | None, int], *, of: str) -> Retry | Failed:
+    def of_all(
+        self,
+        errors: Errors,
+        before: Mapping[str | None, int],
+        *,
+        of: str,
+        draw: Callable[[], float] = random.random,
+    ) -> Retry | Failed:
         """Judge what failed side by side in node ``of``: a final error ends the run, or the longest wait counts."""
-        judged = [self.of(error, before, node=node) for node, error in errors]
+        judged = [self.of(error, before, node=node, draw=draw) for node, error in errors]
         if len(judged) == 1:
             return judged[0]
         nodes = tuple(node for node, _ in errors if node is not None)

@@ -37,6 +37,10 @@ class OutputCodec:
         self._adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", declared))
         self._name = getattr(declared, "__name__", None) or str(declared)
 
+    def json_schema(self) -> dict[str, Any]:
+        """Return the JSON schema of what comes back from the stored text."""
+        return self._adapter.json_schema()
+
     def encode(self, output: object) -> Output:
         r"""Dump ``output``, having made sure that PostgreSQL can store it and that it comes back from there.
 

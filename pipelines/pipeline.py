@@ -1,5 +1,4 @@
 import math
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -24,6 +23,7 @@ from pipelines.retry import RetryPolicy, check_retry
 from pipelines.schema import SchemaT
 from pipelines.slo import Slo, check_slo
 from pipelines.steps import Step, every
+from pipelines.surroundings import REAL, Surroundings
 from pipelines.upcasts import Upcast, check_upcasts
 
 
@@ -126,12 +126,13 @@ class Pipeline(Generic[SchemaT]):
         permits: Iterable[LimitKey] = (),
         age: float = 0.0,
         accepted_version: int | None = None,
+        surroundings: Surroundings = REAL,
     ) -> TaskContext[SchemaT]:
         """Return the context of one try, whose time runs from now on; the run was made ``age`` seconds ago.
 
         ``accepted_version`` is the pipeline's that the event was checked against, where that isn't this one's.
         """
-        now = time.monotonic()
+        now = surroundings.monotonic()
         expires = math.inf if self.lifetime is None else now + self.lifetime - age
         return TaskContext(
             event=event,
@@ -146,6 +147,7 @@ class Pipeline(Generic[SchemaT]):
             waits=MappingProxyType(dict(waits or {})),
             permits=frozenset(permits),
             upcasts=self._upcasts_from(accepted_version),
+            surroundings=surroundings,
         )
 
     def _upcasts_from(self, accepted: int | None) -> Mapping[int, Upcast]:
@@ -161,8 +163,8 @@ class Pipeline(Generic[SchemaT]):
 
     def decide_all(self, errors: Errors, context: TaskContext[SchemaT], *, of: str = "") -> Retry | Failed:
         """Say the same of errors, by node, of several nodes side by side within the node ``of``: ``Judge.of_all``."""
-        decided = self.judge.of_all(errors, context.errors_by_node, of=of)
-        if isinstance(decided, Retry) and time.monotonic() + decided.delay >= context.expires:
+        decided = self.judge.of_all(errors, context.errors_by_node, of=of, draw=context.surroundings.draw)
+        if isinstance(decided, Retry) and context.surroundings.monotonic() + decided.delay >= context.expires:
             return Failed(kind=FailureKind.TIMEOUT, error=decided.error)
         return decided
 

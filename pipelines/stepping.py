@@ -128,8 +128,8 @@ def _sub_pipeline(stage: Stage, step: Step, node: type[SubPipeline[Any]]) -> Ste
     place = stage.place(node)
     check_sub_pipeline(place, node)
     pipeline = node.pipeline
-    inner = {name: within(one, node.name) for name, one in pipeline.steps.items()}
-    limits = _merged(step.limits, getattr(pipeline, "limits", ()))
+    limits = _merged(step.limits, pipeline.limits)
+    inner = {name: _limited(within(one, node.name), around=limits) for name, one in pipeline.steps.items()}
     for one in every(inner.values()):
         check_limits(f"{place}, inner node {one.name!r}", one.limits, schema=stage.schema)
     check_limits(place, limits, schema=stage.schema)
@@ -140,6 +140,19 @@ def _sub_pipeline(stage: Stage, step: Step, node: type[SubPipeline[Any]]) -> Ste
         inner_retry=node.retry or pipeline.retry,
         limits=limits,
         schema=pipeline.schema,
+    )
+
+
+def _limited(step: Step, *, around: tuple[Limit, ...]) -> Step:
+    """Return an inner step whose run, held back there, is admitted again by the limits around it as well.
+
+    Otherwise each admission would lack what the other asks for, and the run would never come past both.
+    """
+    return replace(
+        step,
+        limits=_merged(around, step.limits) if step.limits else (),
+        branches=tuple(_limited(branch, around=around) for branch in step.branches),
+        inner=MappingProxyType({name: _limited(one, around=around) for name, one in step.inner.items()}),
     )
 
 

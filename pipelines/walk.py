@@ -74,14 +74,16 @@ class Walk:
 
     def _again(self, branch: Step, context: TaskContext[Any]) -> Broke | None:
         """Make the outputs of a branch, and of its own branches, available again."""
-        for one in (branch, *(every(branch.branches))):
-            earlier = context.done.get((one.name, 0))
-            if earlier is None or earlier.status is not NodeStatus.SUCCEEDED:
-                continue
-            result = restored(one, earlier)
-            if isinstance(result, Broke):
-                return result
-            context.keep(one.node.name, one.codec, result.text)
+        earlier = context.done.get((branch.name, 0))
+        if earlier is None or earlier.status is not NodeStatus.SUCCEEDED:
+            return None
+        for one in branch.branches:
+            if isinstance(broke := self._again(one, context), Broke):
+                return broke
+        result = restored(branch, earlier)
+        if isinstance(result, Broke):
+            return result
+        context.keep(branch.node.name, branch.codec, result.text)
         return None
 
     async def _leave(

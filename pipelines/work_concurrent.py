@@ -18,9 +18,12 @@ async def branches_of(step: Step, context: TaskContext[Any], take: Take) -> Resu
     A cancel comes before errors, errors come before a stop.
     """
     bounded = context.bounded(step.timeout, time_of=step.name)
-    jobs = [partial(take, branch, bounded.aside()) for branch in step.branches]
+    views = [bounded.apart() for _ in step.branches]
+    jobs = [partial(take, branch, view) for branch, view in zip(step.branches, views, strict=True)]
     limit = cast("type[ConcurrentNode]", step.node).limit
     results = await side_by_side(jobs, limit=len(jobs) if limit is None else limit)
+    for view in views:
+        context.adopt(view)
     return _together(step, results)
 
 

@@ -1,5 +1,4 @@
 import math
-import time
 from typing import Any, Final, cast
 
 from pydantic import ValidationError
@@ -84,4 +83,4 @@ def _problem(seconds: object) -> str | None:
 
 def _within_life(delay: float, context: TaskContext[Any]) -> float:
     """Wait no longer than the run may live: then it fails for want of time at once, not at the end of the wait."""
-    return max(0.0, min(delay, context.expires - time.monotonic()))
+    return max(0.0, min(delay, context.expires - context.surroundings.monotonic()))

@@ -268,6 +268,10 @@ class PipelineSettings(Group):
         default=(), description='Modules or packages with pipelines of your own, as a JSON list: ["acme.flows"].'
     )
     builtin: bool = Field(default=True, description="Also load the pipelines found in pipelines/flows/.")
+    reload: bool = Field(
+        default=True,
+        description="Whether throughline up restarts API and workers when a pipeline's source changes.",
+    )
 
 
 class SloSettings(Group):

@@ -34,23 +34,30 @@ FIRST: Final = f"""
 # is being removed is left out.
 _STORE_MISSING = typed(
     """
-    INSERT INTO event_keys (tenant, event_id, type, path, key, received_at)
-    SELECT e.tenant, e.event_id, e.type, a.path, left(v.value, 255), e.received_at
-    FROM unnest(:tenants, :types, :paths, :sinces) AS a(tenant, type, path, since)
-    JOIN events e ON e.tenant = a.tenant AND e.type = a.type AND e.event_id > (
-        lpad(to_hex((extract(epoch FROM a.since - interval '1 hour') * 1000)::bigint), 12, '0') || repeat('0', 20)
-    )::uuid
-    CROSS JOIN LATERAL (SELECT string_to_array(substr(a.path, 6), '.') AS way) s
-    CROSS JOIN LATERAL (
-        SELECT CASE a.path WHEN 'subject' THEN e.subject WHEN 'source' THEN e.source WHEN 'type' THEN e.type
-               ELSE CASE WHEN jsonb_typeof(e.data #> s.way) IN ('string', 'number', 'boolean')
-                         THEN e.data #>> s.way END END AS value
-    ) v
-    WHERE e.received_at >= a.since AND v.value IS NOT NULL AND NOT EXISTS (
-        SELECT FROM event_keys k WHERE k.tenant = e.tenant AND k.event_id = e.event_id AND k.path = a.path
+    WITH stored AS (
+        INSERT INTO event_keys (tenant, event_id, type, path, key, received_at)
+        SELECT e.tenant, e.event_id, e.type, a.path, left(v.value, 255), e.received_at
+        FROM unnest(:tenants, :types, :paths, :sinces) AS a(tenant, type, path, since)
+        JOIN events e ON e.tenant = a.tenant AND e.type = a.type AND e.event_id > (
+            lpad(to_hex((extract(epoch FROM a.since - interval '1 hour') * 1000)::bigint), 12, '0') || repeat('0', 20)
+        )::uuid
+        CROSS JOIN LATERAL (SELECT string_to_array(substr(a.path, 6), '.') AS way) s
+        CROSS JOIN LATERAL (
+            SELECT CASE a.path WHEN 'subject' THEN e.subject WHEN 'source' THEN e.source WHEN 'type' THEN e.type
+                   ELSE CASE WHEN jsonb_typeof(e.data #> s.way) IN ('string', 'number', 'boolean')
+                             THEN e.data #>> s.way END END AS value
+        ) v
+        WHERE e.received_at >= a.since AND v.value IS NOT NULL AND NOT EXISTS (
+            SELECT FROM event_keys k WHERE k.tenant = e.tenant AND k.event_id = e.event_id AND k.path = a.path
+        )
+        ORDER BY e.event_id, a.path FOR KEY SHARE OF e SKIP LOCKED
+        ON CONFLICT DO NOTHING
+        RETURNING tenant, event_id
+    ), awaited AS (
+        UPDATE events e SET routes = -1 FROM (SELECT DISTINCT tenant, event_id FROM stored) s
+        WHERE e.tenant = s.tenant AND e.event_id = s.event_id AND e.routes = 0
     )
-    ORDER BY e.event_id FOR KEY SHARE OF e SKIP LOCKED
-    ON CONFLICT DO NOTHING
+    SELECT count(*) FROM stored
     """,
     tenants=ARRAY(Text),
     types=ARRAY(Text),
@@ -70,7 +77,8 @@ class Kind(NamedTuple):
 async def store_missing_keys(connection: AsyncConnection, kinds: Sequence[tuple[Kind, datetime]]) -> int:
     """Store the keys of events that came at a time or later and have none; return how many that were.
 
-    An API of a release that doesn't know of the wait stores none. It reads all events of the type since then.
+    An API of a release that doesn't know of the wait stores none. What it took for unrouted is awaited from then on.
+    Reads all events of the type since then.
     """
     values = {
         "tenants": [kind.tenant for kind, _ in kinds],
@@ -78,4 +86,4 @@ async def store_missing_keys(connection: AsyncConnection, kinds: Sequence[tuple[
         "paths": [kind.path for kind, _ in kinds],
         "sinces": [since for _, since in kinds],
     }
-    return (await connection.execute(_STORE_MISSING, values)).rowcount
+    return int((await connection.execute(_STORE_MISSING, values)).scalar_one())

@@ -39,7 +39,8 @@ WAIT_CHECKS: Final = (
             JOIN event_keys k ON k.tenant = w.tenant AND k.type = w.type AND k.path = w.path AND k.key = w.key
             WHERE w.ended_at IS NULL AND r.status = 'queued' AND r.reason = 'waiting'
               AND (k.received_at, k.event_id) > (o.received_at, o.event_id) AND k.received_at <= w.until
-              AND greatest(k.received_at, w.began_at) < now() - make_interval(secs => :grace)
+              AND greatest(k.received_at, w.began_at, pg_postmaster_start_time())
+                  < now() - make_interval(secs => :grace)
               AND NOT EXISTS (
                   SELECT FROM waits u
                   WHERE u.tenant = w.tenant AND u.run_id = w.run_id AND u.matched_event_id = k.event_id
@@ -51,10 +52,12 @@ WAIT_CHECKS: Final = (
         meaning="waits and awaited events that no relay has looked at",
         sql="""
             SELECT run_id || '/' || node AS id FROM waits
-            WHERE type IS NOT NULL AND NOT probed AND began_at < now() - make_interval(secs => :grace)
+            WHERE type IS NOT NULL AND NOT probed
+              AND greatest(began_at, pg_postmaster_start_time()) < now() - make_interval(secs => :grace)
             UNION ALL
             SELECT event_id || '/' || path FROM event_keys
-            WHERE NOT probed AND received_at < now() - make_interval(secs => :grace)
+            WHERE NOT probed
+              AND greatest(received_at, pg_postmaster_start_time()) < now() - make_interval(secs => :grace)
         """,
     ),
     Check(

@@ -3,7 +3,7 @@
 import re
 
 from observability.alerts.plan import Plan
-from observability.alerts.promql import due
+from observability.alerts.promql import due, grown
 from observability.alerts.rule import Alert, Board, Recording, Rule, Severity
 
 
@@ -23,6 +23,7 @@ def alerts(plan: Plan) -> tuple[Rule, ...]:
         _backlog(plan),
         _saturated(plan),
         _leases(plan),
+        _limit(plan),
     )
 
 
@@ -108,4 +109,18 @@ def _leases(plan: Plan) -> Alert:
         board=Board.QUEUES,
         summary="Worker processes keep dying",
         description="{{ $value | humanize }} worker processes ended in 10m without giving their runs back.",
+    )
+
+
+def _limit(plan: Plan) -> Alert:
+    admitted = grown("throughline_limit_admissions_total", plan.scale.span("1h"), by="limit")
+    return Alert(
+        name="ThroughlineLimitStuck",
+        expr=f"max by (limit) (throughline_limit_waiting_runs) > 0\nunless on (limit) ({admitted} > 0)",
+        lasted=plan.scale.span("15m"),
+        severity=Severity.TICKET,
+        board=Board.QUEUES,
+        shows="limit",
+        summary="Limit {{ $labels.limit }} lets nobody go",
+        description="{{ $value }} due runs wait for limit {{ $labels.limit }}, which has let none go for 1h.",
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/writing-pipelines.md")
+PAGES = ("README.md", "docs/writing-pipelines.md", "docs/testing-pipelines.md")
 
 
 @pytest.mark.parametrize("page", PAGES)

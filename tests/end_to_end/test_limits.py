@@ -10,7 +10,7 @@ import pytest
 
 from settings import DatabaseSettings
 from storage.audit import audit
-from tests.support.limited_flows import AT_ONCE, greatest_overlap, open_visits
+from tests.support.limited_flows import AT_ONCE, greatest_overlap, lines, open_visits
 from tests.support.system import System, eventually
 
 pytestmark = [pytest.mark.verify, pytest.mark.timeout(300)]
@@ -18,10 +18,6 @@ pytestmark = [pytest.mark.verify, pytest.mark.timeout(300)]
 FLOWS = {"THROUGHLINE_PIPELINES_MODULES": '["tests.support.limited_flows"]', "THROUGHLINE_WORKER_LEASE": "5"}
 KEYS = ("a", "b", "c", "d")
 EACH = 60
-
-
-def lines(ledger: Path) -> list[list[str]]:
-    return [line.split() for line in ledger.read_text().splitlines()]
 
 
 async def send_all(url: str, ledger: Path) -> None:

@@ -12,6 +12,7 @@ from settings import DatabaseSettings
 from storage.engine import create_engine, transaction
 from storage.finding import IdPrefix, find_ids
 from storage.overview import look_around
+from storage.past_runs import ended_runs, event_ids, past_runs
 from storage.queries import get_event
 from storage.runs import get_run
 from storage.snapshots import snapshot
@@ -146,6 +147,25 @@ async def test_an_event_is_found_and_read_by_keys(engine: AsyncEngine) -> None:
     assert ({one.id for one in found}, {one.kind for one in found}) == ({event_id}, {"event", "run"})
     assert story is not None
     assert len(story.runs[0].nodes) == 2
+    plans = await explained(engine, statements)
+    assert {scan["Relation Name"] for _, plan in plans for scan in scans(plan)} == _TABLES
+    assert too_much(plans) == []
+
+
+async def test_past_runs_are_found_and_read_by_keys(engine: AsyncEngine) -> None:
+    """Of the newest page of events, of a type's events, or of what is newer than a time; never the whole history."""
+    newest, of_type = {"types": None}, {"types": ["t", "u"]}
+    with kept(engine) as statements:
+        async with snapshot(engine, within=30.0) as connection:
+            for asked in (newest, of_type):
+                ids = await event_ids(connection, tenant="default", most=NEW, **asked)  # type: ignore[arg-type]
+                assert len(ids) == NEW
+                later = await event_ids(connection, tenant="default", most=NEW, before=ids[-1], **asked)  # type: ignore[arg-type]
+                assert len(later) == NEW
+                assert later[0] < ids[-1]
+            run_ids = await ended_runs(connection, tenant="default", pipeline="p", event_ids=ids)
+            assert len(run_ids) == NEW // 2
+            assert len(await past_runs(connection, tenant="default", run_ids=run_ids)) == NEW // 2
     plans = await explained(engine, statements)
     assert {scan["Relation Name"] for _, plan in plans for scan in scans(plan)} == _TABLES
     assert too_much(plans) == []

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from events import QueueReason, RunStatus, new_id
+from events import EventStatus, QueueReason, RunStatus, new_id
 from pipelines.paths import Attributes, value_at
 from settings import DatabaseSettings
 from storage import cancels, matching, queries, replays, retention
@@ -200,6 +200,10 @@ async def test_an_event_of_an_older_api_is_found_when_the_wait_begins_and_at_the
         await do.over(engine, started.run_id)
     wait, _ = await resumed(engine, started.run_id)
     assert do.event_of(event_id, wait.event)
+    async with transaction(engine) as connection:
+        record = await queries.get_event(connection, tenant=TENANT, event_id=event_id)
+    assert record is not None
+    assert record.status is EventStatus.AWAITED
 
 
 @pytest.mark.parametrize("value", ["17", 17, True, False, 1.5, "ä" * 300, None, [1], {"a": 1}])

@@ -22,7 +22,7 @@ from storage import claims, leases
 from storage.cancels import request_cancel
 from storage.engine import transaction
 from storage.outcomes import NodeWrite
-from tests.support.flows import Probe
+from tests.support.flows import Probe, patient
 from tests.support.working import TENANT, Sent, Workshop, workshop
 from worker.database import Database
 from worker.execution import Execution
@@ -150,6 +150,29 @@ async def test_what_became_of_the_run_is_counted_logged_and_traced(
     assert [line["outcome"] for line in logged if line["event"] == "run ended"] == [told]
     [span] = [span for span in spans.get_finished_spans() if span.name == "process told"]
     assert (span.attributes or {})["throughline.outcome"] == told
+
+
+async def test_a_try_that_begins_a_wait_is_neither_good_nor_bad_and_no_end(
+    database_url: str, redis_url: str, tmp_path: Path, spans: InMemorySpanExporter
+) -> None:
+    collected = CollectorRegistry()
+    async with workshop(database_url, redis_url, tmp_path) as shop:
+        [sent] = await shop.store("patient")
+        await execute(shop, sent, patient, Metrics(collected))
+        run = await shop.run(sent)
+    assert (run.status, run.reason, run.errors) == (RunStatus.QUEUED, QueueReason.WAITING, 0)
+    samples = {
+        (sample.name, sample.labels.get("outcome"), sample.labels.get("sli")): sample.value
+        for family in collected.collect()
+        for sample in family.samples
+    }
+    assert samples["throughline_runs_total", "suspended", None] == 1
+    assert samples["throughline_run_duration_seconds_count", "suspended", None] == 1
+    assert ("throughline_slo_events_total", None, "execution") not in samples
+    assert not [name for name, *_ in samples if name.startswith("throughline_run_end_to_end_seconds")]
+    [span] = [span for span in spans.get_finished_spans() if span.name == "process patient"]
+    assert (span.attributes or {})["throughline.outcome"] == "suspended"
+    assert span.status.is_unset
 
 
 @pytest.mark.parametrize("node", [TakenAway, TakenAwayWithEffects])

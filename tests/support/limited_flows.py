@@ -71,6 +71,11 @@ staged = Pipeline(
 )
 
 
+def lines(ledger: Path) -> list[list[str]]:
+    """Read what the nodes have told: what, the key, the run, and the process."""
+    return [line.split() for line in ledger.read_text().splitlines()]
+
+
 def open_visits(told: list[list[str]]) -> dict[str, tuple[str, str]]:
     """Return the runs that have come and not gone, with their key and process; a process that was killed has gone."""
     there: dict[str, tuple[str, str]] = {}

@@ -5,7 +5,24 @@ import typer
 
 from events import ThroughlineError
 from settings import SettingsError
-from throughline.cli import audit, chaos, dashboards, events, load, log_level, look, run, runs, slo, stack, top, trace
+from throughline.cli import (
+    audit,
+    backtest,
+    chaos,
+    dashboards,
+    events,
+    export,
+    load,
+    log_level,
+    look,
+    run,
+    runs,
+    slo,
+    stack,
+    top,
+    trace,
+    writing,
+)
 from throughline.cli.output import say_error
 
 app = typer.Typer(
@@ -17,11 +34,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (stack, run, look, trace, top, log_level, audit, chaos, dashboards, load):
+for module in (stack, run, look, trace, top, log_level, audit, backtest, chaos, dashboards, load):
     module.register(app)
 events.app.command("replay")(runs.replay_event)
+runs.app.command("export")(export.export)
 app.add_typer(events.app, name="events")
 app.add_typer(runs.app, name="runs")
+writing.register(look.pipelines)
 app.add_typer(look.pipelines, name="pipelines")
 app.add_typer(slo.app, name="slo")
 

@@ -25,6 +25,7 @@ STATUS_STYLE = {
     "unrouted": "yellow",
     "awaited": "blue",
     "suspended": "blue",
+    "stopped": "green",
     "skipped": "dim",
     "lost": "red",
     "retried": "yellow",

@@ -48,7 +48,7 @@ def list_(  # noqa: PLR0913 - each filter of the API
             run["run_id"],
             run["event_id"],
             run["pipeline"],
-            styled(run["status"]) + (f" ({run['reason']})" if run["reason"] in _PUT_OFF else ""),
+            styled(run["status"]) + (f" ({run['reason']})" if run.get("reason") in _PUT_OFF else ""),
             str(run["attempt"]),
             ended,
             escape(_error(run)),

@@ -15,6 +15,14 @@ def up(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 1,
     postgres_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of our PostgreSQL; 0: any free one.")] = 0,
     redis_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of our Redis; 0: any free one.")] = 0,
+    reload: Annotated[
+        bool | None,
+        typer.Option(
+            "--reload/--no-reload",
+            help="Restart API and workers when a pipeline's source changes; as THROUGHLINE_PIPELINES_RELOAD says.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Start everything here and keep it running until Ctrl-C.
 
@@ -31,7 +39,8 @@ def up(
         redis_port=redis_port,
         workers=workers,
     )
-    stay_up(load_settings(), plan, data=data)
+    settings = load_settings()
+    stay_up(settings, plan, data=data, reload=settings.pipelines.reload if reload is None else reload)
 
 
 def demo(

@@ -1,8 +1,6 @@
-import sys
-from pathlib import Path
-
 from pipelines import PipelineRegistry
 from settings import PipelineSettings
+from throughline.importing import look_here
 
 
 def require_pipelines(settings: PipelineSettings) -> PipelineRegistry:
@@ -12,8 +10,5 @@ def require_pipelines(settings: PipelineSettings) -> PipelineRegistry:
         PipelineError: a module can't be imported, has no pipeline, or one is wrong; names it.
 
     """
-    here = str(Path.cwd())
-    if "" not in sys.path and here not in sys.path:
-        # The processes run as modules, for which Python looks here first; the command's own path need not hold it.
-        sys.path.insert(0, here)
+    look_here()
     return PipelineRegistry.load(settings.modules, builtin=settings.builtin)

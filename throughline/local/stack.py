@@ -99,6 +99,16 @@ class LocalStack:
             upgrade(self.settings.database)
         supervisor.start(*self._processes())
 
+    @property
+    def runners(self) -> tuple[str, ...]:
+        """The names of the processes that have imported pipelines."""
+        workers = self._plan.workers
+        return ("api", *(_worker_name(number, workers) for number in range(workers)), "cell")
+
+    def checker(self) -> ProcessService:
+        """Return a process that imports the pipelines as the others do, says what is wrong with them, and ends."""
+        return self._process("pipelines", ready=None, command="pipelines check")
+
     def _start_servers(self, supervisor: Supervisor, *, say: Callable[[str], None]) -> None:
         own = []
         for server in (self.postgres, self.redis):
@@ -147,7 +157,7 @@ class LocalStack:
             port = worker.metrics_port + ports_per_worker(settings) * number if worker.metrics_port else 0
             processes.append(
                 self._process(
-                    "worker" if self._plan.workers == 1 else f"worker-{number + 1}",
+                    _worker_name(number, self._plan.workers),
                     ready=_worker_url(worker.metrics_host, port, prefork=worker.pool == "prefork"),
                     grace=worker.stop_grace,
                     THROUGHLINE_WORKER_METRICS_PORT=str(port),
@@ -180,7 +190,7 @@ class LocalStack:
     ) -> ProcessService:
         return ProcessService(
             name,
-            [sys.executable, "-m", "throughline", command or name.partition("-")[0]],
+            [sys.executable, "-m", "throughline", *(command or name.partition("-")[0]).split()],
             logs=self._folder.logs,
             env=self._environment() | variables,
             ready=http_ok(ready) if ready else None,
@@ -202,6 +212,10 @@ class LocalStack:
             "THROUGHLINE_FLOWER_PORT": str(settings.flower.port),
             "THROUGHLINE_FLOWER_PASSWORD": self.flower_password,
         }
+
+
+def _worker_name(number: int, workers: int) -> str:
+    return "worker" if workers == 1 else f"worker-{number + 1}"
 
 
 def _free_ports(settings: Settings, workers: int) -> Settings:

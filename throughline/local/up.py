@@ -9,15 +9,21 @@ from pathlib import Path
 from rich.markup import escape
 
 from pipelines import PipelineRegistry
+from pipelines.discovery import BUILTIN
 from settings import Settings, WorkerSettings
 from throughline.cli.output import console
 from throughline.embedded import DataFolder, ExternalServer
 from throughline.local.pipelines import require_pipelines
 from throughline.local.ports import cell_port, metrics_of_workers
 from throughline.local.redis import redis_trouble
+from throughline.local.reload import Reloader
 from throughline.local.stack import LocalStack, StackPlan
+from throughline.local.watching import Watch
 from throughline.supervision import OnExit, Progress, Step, StopRequested, Supervisor
 from throughline.unserved import unserved_queues
+
+_LOOK_EVERY = 0.5
+"""Seconds between looks at the source of the pipelines."""
 
 _STYLE = {Step.READY: "green", Step.ENDED: "red", Step.KILLED: "red", Step.RESTARTING: "yellow"}
 
@@ -30,14 +36,17 @@ def show_progress(progress: Progress) -> None:
     console.print(f"[{style}]  {escape(str(progress))}[/{style}]", soft_wrap=True)
 
 
-def stay_up(settings: Settings, plan: StackPlan, *, data: Path) -> None:
+def stay_up(settings: Settings, plan: StackPlan, *, data: Path, reload: bool = True) -> None:
     """Start the stack over the folder ``data``, show where it answers, and keep it up until a stop signal.
+
+    With ``reload``, what runs pipelines is restarted when their source changes.
 
     Raises:
         PipelineError: a module of pipelines can't be loaded; nothing was started.
 
     """
     registry = require_pipelines(settings.pipelines)
+    watch = Watch((*((BUILTIN,) if settings.pipelines.builtin else ()), *settings.pipelines.modules))
     with DataFolder(data) as folder, Supervisor(on_exit=OnExit.RESTART, report=show_progress) as supervisor:
         stack = LocalStack(settings, plan, folder=folder)
         stack.start(supervisor, say=lambda text: console.print(f"  {text}", style="dim"))
@@ -46,7 +55,31 @@ def stay_up(settings: Settings, plan: StackPlan, *, data: Path) -> None:
         show_unserved(registry, settings.worker)
         console.print("\n  up; Ctrl-C stops everything", style="bold")
         with suppress(StopRequested):
+            if reload:
+                _reload_forever(_reloader(stack, supervisor, watch), supervisor)
             supervisor.watch()
+
+
+def _reload_forever(reloader: Reloader, supervisor: Supervisor) -> None:
+    try:
+        while not supervisor.watch(timeout=_LOOK_EVERY):
+            reloader.step()
+    finally:
+        reloader.stop()
+
+
+def _reloader(stack: LocalStack, supervisor: Supervisor, watch: Watch) -> Reloader:
+    def restart() -> tuple[str, ...]:
+        supervisor.restart(*stack.runners)
+        return stack.runners
+
+    return Reloader(
+        watch,
+        check=stack.checker(),
+        restart=restart,
+        say=lambda text: console.print(f"  {text}", markup=False, soft_wrap=True),
+        warn=_warn,
+    )
 
 
 def _show_addresses(stack: LocalStack, folder: DataFolder, *, workers: int) -> None:

@@ -80,6 +80,12 @@ class Supervisor:
             for watched in self._all():
                 watched.service.tidy()
 
+    def restart(self, *names: str) -> None:
+        """Restart services by name, each gracefully, while the others go on; ``check`` and ``watch`` see to it."""
+        for watched in self._all():
+            if watched.service.name in names:
+                watched.restart()
+
     def watch(self, *, until: Callable[[], bool] | None = None, timeout: float | None = None) -> bool:
         """Look after all services until ``until`` is true (forever, without it), a stop signal or an end that fails.
 

@@ -3,7 +3,7 @@ from enum import StrEnum
 
 from throughline.errors import StackError
 from throughline.supervision.progress import Progress, Reporter, Step
-from throughline.supervision.service import Service, is_ready
+from throughline.supervision.service import Service, Stopping, is_ready
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
@@ -31,6 +31,7 @@ class Watched:
         self._next_launch: float | None = None
         self._pause = FIRST_PAUSE
         self._tries = 0
+        self._stopping: Stopping | None = None
 
     def launch(self) -> None:
         """Start it; what fails is a ``StackError``."""
@@ -39,6 +40,12 @@ class Watched:
         self.is_ready = False
         self._report(Progress(service=self.service.name, step=Step.STARTING))
         self.service.launch()
+
+    def restart(self) -> None:
+        """Stop it as it wants to be stopped, and start it anew when it has ended; ``check`` does both in its turn."""
+        if self._next_launch is None and self._stopping is None:
+            self._report(Progress(service=self.service.name, step=Step.STOPPING))
+            self._stopping = Stopping(self.service)
 
     def step_to_ready(self) -> bool:
         """Look whether it became ready; a ``ServiceFailed`` when it ended or took too long."""
@@ -60,7 +67,11 @@ class Watched:
             self._schedule()
 
     def _advance(self) -> None:
-        if self._next_launch is not None:
+        if self._stopping is not None:
+            if self._stopping.step():
+                self._stopping = None
+                self.launch()
+        elif self._next_launch is not None:
             if time.monotonic() >= self._next_launch:
                 self.launch()
         elif self.service.exit_code() is not None:

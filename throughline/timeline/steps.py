@@ -1,12 +1,13 @@
 """What a run went through, step by step: its waits, its attempts and their nodes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any
 
 from throughline.cli.output import plain
+from throughline.timeline.items import summed_up
 
 _QUEUED_AGAIN = frozenset({"retried", "lost", "handed_back", "suspended"})
 """Outcomes after which a run was queued anew, so that when it had been due before is known no more."""
@@ -59,7 +60,7 @@ def steps_of(run: dict[str, Any], *, now: datetime) -> Iterator[Step]:
         yield from _between(run, outcome, since, begin, due=due if is_last else None)
         nodes = [node for node in run["nodes"] if node["attempt"] == attempt["attempt"]]
         yield _attempt(attempt, nodes, now=now)
-        yield from map(_node, nodes)
+        yield from nodes_of(nodes)
         outcome = attempt["outcome"]
         since = time_of(attempt["finished_at"]) if attempt["finished_at"] else ended
     if run["status"] == "queued" or since < ended:
@@ -144,6 +145,16 @@ def _attempt(attempt: dict[str, Any], nodes: list[dict[str, Any]], *, now: datet
         error="" if error and error.get("node") in told else error_line(error),
         notes=(f"on {plain(attempt['worker'])}", *((f"task {plain(task)}",) if task else ())),
     )
+
+
+def nodes_of(nodes: list[dict[str, Any]]) -> Iterator[Step]:
+    """Yield a step for each result of an attempt; many items of one map are summed up in one, and in its failures."""
+    for result, items in summed_up(nodes):
+        step = _node(result)
+        if items is None:
+            yield step
+            continue
+        yield replace(step, label=f"{plain(result['node'])}[...]", notes=(items,))
 
 
 def _node(node: dict[str, Any]) -> Step:

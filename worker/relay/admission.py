@@ -25,7 +25,7 @@ _LONGEST: Final = 0.25
 _SHARE: Final = 4.0
 _PAUSE_LONGEST: Final = 0.06
 _SWEEP_SECONDS: Final = 5.0
-_SWEEP_KEYS: Final = 200
+_SWEEP_KEYS: Final = 1000
 _SWEEP_ROWS: Final = 5000
 _FIRST_KEY: Final = ("", "", "")
 
@@ -148,11 +148,12 @@ class Admission:
             )
 
     async def _sweep(self) -> None:
-        """Mark permits that nobody has asked for since they were given back, and remove those that are not counted."""
-        now = time.monotonic()
-        if self._swept and now - self._swept < _SWEEP_SECONDS:
+        """Mark permits that nobody has asked for since they were given back, and remove those that are not counted.
+
+        Where that is more than is done at once the next pass goes on.
+        """
+        if self._swept and time.monotonic() - self._swept < _SWEEP_SECONDS:
             return
-        self._swept = now
         async with self._database.transaction() as connection:
             keys = await permits.held_keys(connection, after=self._swept_to, most=_SWEEP_KEYS)
             if keys and await admission.take_turn(connection):
@@ -160,4 +161,6 @@ class Admission:
                 await admission.standing_of(connection, asked)
         self._swept_to = keys[-1] if len(keys) == _SWEEP_KEYS else _FIRST_KEY
         async with self._database.transaction() as connection:
-            await permits.remove_permits(connection, most=_SWEEP_ROWS)
+            removed = await permits.remove_permits(connection, most=_SWEEP_ROWS)
+        is_done = self._swept_to == _FIRST_KEY and removed < _SWEEP_ROWS
+        self._swept = time.monotonic() if is_done else 0.0

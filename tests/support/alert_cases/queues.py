@@ -31,12 +31,20 @@ def begun(values: str, *, instance: str = "a") -> dict[str, str]:
     return {f'process_start_time_seconds{{instance="{instance}"}}': values}
 
 
-NO_WORKER, TOO_OLD, BACKLOG, SATURATED, LEASES = (
+def limit(*, waiting: str, admitted: str, name: str = "vendor") -> dict[str, str]:
+    return {
+        f'throughline_limit_waiting_runs{{limit="{name}",instance="a"}}': waiting,
+        f'throughline_limit_admissions_total{{limit="{name}",instance="a"}}': admitted,
+    }
+
+
+NO_WORKER, TOO_OLD, BACKLOG, SATURATED, LEASES, LIMIT = (
     "ThroughlineNoWorker",
     "ThroughlineRunsWaitTooLong",
     "ThroughlineBacklogGrows",
     "ThroughlineSlotsSaturated",
     "ThroughlineLeaseStorm",
+    "ThroughlineLimitStuck",
 )
 PAGE, TICKET = Severity.PAGE, Severity.TICKET
 
@@ -174,5 +182,26 @@ CASES = (
         severity=TICKET,
         series=leases("0x5 1 2 3 4 4x10 9x30"),
         expect={"11m": [], "20m": [], "21m": [{}], "30m": [{}], "31m": []},
+    ),
+    Case(
+        alert=LIMIT,
+        kind=Kind.FIRES,
+        severity=TICKET,
+        series=limit(waiting="5x120", admitted="10x120") | limit(waiting="5x120", admitted="0+1x120", name="other"),
+        expect={"100m": [{"limit": "vendor"}]},
+    ),
+    Case(
+        alert=LIMIT,
+        kind=Kind.QUIET,
+        severity=TICKET,
+        series=limit(waiting="0x120", admitted="10x120") | limit(waiting="5x120", admitted="0+1x120", name="other"),
+        expect={"100m": []},
+    ),
+    Case(
+        alert=LIMIT,
+        kind=Kind.BOUNDARY,
+        severity=TICKET,
+        series=limit(waiting="5x200", admitted="0x30 1x170"),
+        expect={"90m": [], "120m": [{"limit": "vendor"}]},
     ),
 )

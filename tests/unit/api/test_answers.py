@@ -184,6 +184,22 @@ async def test_pipelines_are_described(client: httpx.AsyncClient) -> None:
     assert items[1]["json_schema"]["required"] == ["issue"]
 
 
+async def test_a_pipeline_is_shown_with_its_graph_as_text_and_picture(client: httpx.AsyncClient) -> None:
+    shown = (await client.get("/pipelines/issues")).json()
+    assert (shown["name"], shown["links"]["self"]) == ("issues", "/pipelines/issues")
+    assert shown["mermaid"].startswith("flowchart TD\n")
+    graph = await client.get(shown["links"]["graph"])
+    assert (graph.status_code, graph.headers["content-type"].partition(";")[0]) == (200, "image/svg+xml")
+    assert graph.text.startswith("<svg ")
+    assert graph.headers["x-content-type-options"] == "nosniff"
+    assert graph.headers["content-security-policy"] == "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+
+
+@pytest.mark.parametrize("path", ["/pipelines/nobody", "/pipelines/nobody/graph.svg", "/pipelines/%3Cscript%3E"])
+async def test_a_pipeline_that_is_not_there_is_a_problem(client: httpx.AsyncClient, path: str) -> None:
+    assert problem(await client.get(path), 404)["type"] == "/problems/pipeline-not-found"
+
+
 async def test_the_process_lives_without_postgresql_and_is_not_ready(client: httpx.AsyncClient) -> None:
     assert (await client.get("/health/live")).json() == {"status": "ok"}
     ready = await client.get("/health/ready")

@@ -199,3 +199,22 @@ def test_a_signal_during_a_launch_is_heard_when_the_launch_is_done(story: list[s
     with pytest.raises(StopRequested), Supervisor() as supervisor:
         supervisor.start(Slow("api", story))
     assert story == ["launch api", "SIGTERM api", "release api"]
+
+
+def test_a_restart_stops_a_service_as_it_wants_and_starts_it_anew_while_the_others_go_on(story: list[str]) -> None:
+    api, told = FakeService("api", story), list[Progress]()
+    worker = FakeService("worker", story, stop_steps=((signal.SIGINT, 60.0),))
+    with Supervisor(on_exit=OnExit.FAIL, report=told.append) as supervisor:
+        supervisor.start(api, worker)
+        supervisor.restart("worker", "nobody")
+        supervisor.restart("worker")
+        assert supervisor.watch(until=lambda: [p.step for p in told].count(Step.READY) == 3, timeout=5)
+        assert story == ["launch api", "launch worker", "SIGINT worker", "release worker", "launch worker"]
+
+
+def test_a_service_that_is_being_restarted_is_stopped_with_the_others(story: list[str]) -> None:
+    worker = FakeService("worker", story, ignores=frozenset({signal.SIGTERM}), stop_steps=((signal.SIGTERM, 0.0),))
+    with Supervisor() as supervisor:
+        supervisor.start(worker)
+        supervisor.restart("worker")
+    assert story[-2:] == ["kill worker", "release worker"]
