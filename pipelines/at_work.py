@@ -1,6 +1,7 @@
 import asyncio
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
+from uuid import UUID
 
 _PREFIX = "node"
 
@@ -16,7 +17,7 @@ class NodeAtWork:
     node: str
     run_id: str
 
-    inline: ClassVar[tuple[str, str, str] | None] = None
+    inline: ClassVar[tuple[str, str, UUID] | None] = None
 
     @property
     def task_name(self) -> str:
@@ -27,6 +28,7 @@ class NodeAtWork:
     def of(cls, task: "asyncio.Task[Any]") -> Self | None:
         """Return what a task is at; None for one that a node's own code has started, or that is at no node."""
         if cls.inline is not None:
-            return cls(*cls.inline)
+            pipeline, node, run_id = cls.inline
+            return cls(pipeline, node, str(run_id))
         parts = task.get_name().split(":")
         return cls(*parts[1:]) if parts[0] == _PREFIX and len(parts) == 4 else None  # noqa: PLR2004 - as it is written

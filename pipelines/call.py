@@ -79,7 +79,7 @@ def _answer(step: Step, question: Callable[[Any], object]) -> Ended:
 
 
 def _inline(step: Step, context: TaskContext[Any], work: Callable[..., Ended], *arguments: object) -> Ended:
-    NodeAtWork.inline = (context.pipeline, step.name, str(context.run_id))
+    NodeAtWork.inline = (context.pipeline, step.name, context.run_id)
     try:
         return contextvars.copy_context().run(work, *arguments)
     finally:

@@ -133,7 +133,8 @@ class TaskContext(Generic[SchemaT]):
     @property
     def cancel_reason(self) -> str | None:
         """Why it is to stop."""
-        return self._halt.heard
+        halt = self._halt
+        return halt.reason if halt.around is None else halt.heard
 
     def cancel(self, reason: str) -> None:
         """Ask this try to stop before its next node. The first reason stands."""

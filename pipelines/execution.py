@@ -33,6 +33,7 @@ async def execute(
     observer = Observer(
         journal,
         metrics or _unread_metrics(),
+        run_id=str(context.run_id),
         is_final=lambda broke: pipeline.judge.is_final(broke.errors, context.errors_by_node),
     )
     walk = Walk(observer, limits=pipeline.limits)

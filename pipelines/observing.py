@@ -1,9 +1,8 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from events import ErrorInfo, NodeStatus
 from observability.logs import bind, get_logger, hears_debug
@@ -26,8 +25,7 @@ _WORDS: Final = OutputCodec(dict[str, str])
 Work = Callable[[Step, TaskContext[Any]], Awaitable[Result]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Ending:
+class _Ending(NamedTuple):
     """How a step ended, as it is recorded."""
 
     status: NodeStatus
@@ -39,9 +37,10 @@ class _Ending:
 class Observer:
     """Has steps seen by traces, metrics and logs while they are worked at, and recorded when they have ended."""
 
-    def __init__(self, journal: Journal, metrics: Metrics, *, is_final: Callable[[Broke], bool]) -> None:
+    def __init__(self, journal: Journal, metrics: Metrics, *, run_id: str, is_final: Callable[[Broke], bool]) -> None:
         self._journal = journal
         self._metrics = metrics
+        self._run_id = run_id
         self._is_final = is_final
 
     async def see(self, step: Step, context: TaskContext[Any], work: Work, *, item: int = 0) -> Result:
@@ -49,7 +48,7 @@ class Observer:
         self._journal.begin()
         view = context.at(step.name, item=item)
         started_at, began = datetime.now(UTC), time.monotonic()
-        span = node_span(step.name, pipeline=view.pipeline, run_id=view.run_id, attempt=view.attempt, item=item)
+        span = node_span(step.name, pipeline=view.pipeline, run_id=self._run_id, attempt=view.attempt, item=item)
         with span as current, bind(node=step.name, item=item) if item else bind(node=step.name):
             try:
                 result = await work(step, view)
@@ -66,17 +65,7 @@ class Observer:
             if _hears_debug():
                 _log.debug("node ended", status=ending.status.value, duration=round(duration, 6))
             span_id = current.get_span_context().span_id
-        record = NodeRecord(
-            node=step.name,
-            item=item,
-            status=ending.status,
-            output=ending.output.value if ending.output else None,
-            text=ending.output.text if ending.output else None,
-            error=ending.error,
-            started_at=started_at,
-            duration=duration,
-            span_id=format(span_id, "016x") if span_id else None,
-        )
+        record = _record(view, ending, started_at=started_at, duration=duration, span_id=span_id)
         await self._journal.record(record, durable=step.node.effects and ending.output is not None)
         return ending.result
 
@@ -104,3 +93,19 @@ class Observer:
     def _observe(self, step: Step, context: TaskContext[Any], outcome: NodeOutcome, duration: float) -> None:
         series = self._metrics.node_duration.labels(pipeline=context.pipeline, node=step.name, outcome=outcome)
         series.observe(duration)
+
+
+def _record(
+    view: TaskContext[Any], ending: _Ending, *, started_at: datetime, duration: float, span_id: int
+) -> NodeRecord:
+    return NodeRecord(
+        node=view.node,
+        item=view.item,
+        status=ending.status,
+        output=ending.output.value if ending.output else None,
+        text=ending.output.text if ending.output else None,
+        error=ending.error,
+        started_at=started_at,
+        duration=duration,
+        span_id=format(span_id, "016x") if span_id else None,
+    )

@@ -27,10 +27,11 @@ RULES = Path(__file__).parents[2] / "observability" / "alerts" / "rules"
 HEALTHY = {
     ("throughline-api", "Server errors by route"): "no request was answered by 5xx",
     ("throughline-queues", "Messages that could not be sent"): "Redis took them all",
+    ("throughline-queues", "Expired and superseded"): "every run began in time, and none was in another's way",
     ("throughline-queues", "Blocked event loops"): "no node blocks its loop",
     ("throughline-telemetry", "Dropped by reason"): "the collector took every span",
 }
-"""Panels that have nothing to show while all is well, and why; the tests of the alerts see them under their faults."""
+"""Panels that have nothing to show while all is well, and why; other tests see them under their faults."""
 
 AHEAD = {("throughline-slo", "Error budget left of 30 days"): 300.0}
 """Seconds in which a panel first shows what is there now: it looks at whole five minutes."""
@@ -78,6 +79,9 @@ class Load:
             work("steady", wait=5.0),
             work("flaky", fail_attempts=1),
             work("poisonous", poison="memory"),
+            work("limited", wait=0.5),
+            work("waiting", wait=0.5, case="one"),
+            lambda: {"type": "chaos.reply", "data": {"ledger": str(self.ledger), "case": "one"}},
             lambda: {"type": "nobody.asked", "data": {}},
             lambda: {"type": "github.issues", "data": {"action": 7}},
         ]

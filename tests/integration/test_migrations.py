@@ -132,7 +132,13 @@ def test_a_stop_signal_never_lands_inside_the_driver_and_ends_the_migration(empt
         signal.signal(signal.SIGUSR1, before)
     assert landed == []
     assert execute(empty, "SELECT to_regclass('events') AS found")[0]["found"] is None
-    assert execute(empty, "SELECT pid FROM pg_stat_activity WHERE application_name LIKE '%migrate%'") == []
+    assert (
+        execute(
+            empty,
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%migrate%'",
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("began", [False, True])
@@ -153,7 +159,13 @@ def test_a_stop_signal_while_the_migration_is_being_begun_ends_it(
     with pytest.raises(Stopped):
         upgrade(empty)
     assert execute(empty, "SELECT to_regclass('events') AS found")[0]["found"] is None
-    assert execute(empty, "SELECT pid FROM pg_stat_activity WHERE application_name LIKE '%migrate%'") == []
+    assert (
+        execute(
+            empty,
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '%migrate%'",
+        )
+        == []
+    )
 
 
 def test_a_database_of_a_newer_release_is_left_alone(empty: DatabaseSettings) -> None:

@@ -15,6 +15,7 @@ from events import Permanent, Transient
 from pipelines import (
     ConcurrentNode,
     EventSchema,
+    Limit,
     MapNode,
     Node,
     Pipeline,
@@ -30,10 +31,14 @@ ITEMS: Final = 3
 
 
 class Work(EventSchema):
-    """Which file a node tells, and what it does then. ``case``: whose reply a run waits for."""
+    """Which file a node tells, and what it does then.
+
+    ``case``: whose reply a run waits for. ``lane``: which runs it may not run beside.
+    """
 
     ledger: str
     case: str = ""
+    lane: str = ""
     wait: float = 0.0
     burn: float = 0.0
     fail_attempts: int = 0
@@ -295,6 +300,14 @@ waiting = Pipeline(
     start=Reserve,
     edges={Reserve: Nap, Nap: Reply, Reply: Read, Read: Confirm},
 )
+limited = Pipeline(
+    name="chaos_limited",
+    types=("chaos.limited",),
+    schema=Work,
+    start=Reserve,
+    edges={Reserve: Ponder, Ponder: Confirm},
+    limits=(Limit(name="chaos", by="data.lane", concurrency=2),),
+)
 
 NODES = {
     "chaos.steady": ("reserve", "ponder", "weigh", "confirm"),
@@ -304,6 +317,7 @@ NODES = {
     "chaos.grown": ("reserve", "ponder", "weigh", "confirm"),
     "chaos.fresh": ("reserve", "weigh", "confirm"),
     "chaos.spread": ("reserve", *(f"spread:{item}" for item in range(1, ITEMS + 1)), "left", "right", "confirm"),
+    "chaos.limited": ("reserve", "ponder", "confirm"),
     "chaos.waiting": ("reserve", "read", "confirm"),
 }
 """The nodes of each event type's run that tell, in order."""

@@ -15,6 +15,16 @@ _MOST_OPEN: Final = 400
 _TICK: Final = 0.05
 _TRIES: Final = 20
 _TRIES_OF_REPLY: Final = 200
+_MIX: Final = {
+    "chaos.steady": 78,
+    "chaos.flaky": 8,
+    "chaos.computing": 4,
+    "chaos.spread": 4,
+    "chaos.waiting": 4,
+    "chaos.limited": 2,
+}
+_LONG: Final = 0.08
+"""The share of steady events whose runs take seconds."""
 _STORED: Final = frozenset({200, 202})
 
 
@@ -74,18 +84,25 @@ class Load:
                     self._spawn(self._any())
 
     def _any(self) -> Sent:
-        draw = self._random.random()
-        if draw < 0.70:  # noqa: PLR2004 - the mix: mostly at work for a moment, some long, some failing, some computing
-            return self._new("chaos.steady", {"wait": round(self._random.random() * 0.3, 3)})
-        if draw < 0.75:  # noqa: PLR2004
-            return self._new("chaos.spread", {"wait": 0.2, "fail_attempts": self._random.choice((0, 1))})
-        if draw < 0.80:  # noqa: PLR2004
-            return self._new("chaos.waiting", {"wait": round(0.2 + self._random.random() * 3.0, 3)})
-        if draw < 0.86:  # noqa: PLR2004
-            return self._new("chaos.steady", {"wait": round(1.0 + self._random.random() * 3.0, 3)})
-        if draw < 0.95:  # noqa: PLR2004
-            return self._new("chaos.flaky", {"fail_attempts": self._random.choice((0, 1, 2))})
-        return self._new("chaos.computing", {"burn": 0.005})
+        """Draw one of the mix: mostly at work for a moment, some long, some failing, some put off, some computing."""
+        (kind,) = self._random.choices(list(_MIX), list(_MIX.values()))
+        wait = self._random.random()
+        match kind:
+            case "chaos.steady" if self._random.random() < _LONG:
+                data: dict[str, object] = {"wait": round(1.0 + wait * 3.0, 3)}
+            case "chaos.flaky":
+                data = {"fail_attempts": self._random.choice((0, 1, 2))}
+            case "chaos.spread":
+                data = {"wait": 0.2, "fail_attempts": self._random.choice((0, 1))}
+            case "chaos.waiting":
+                data = {"wait": round(0.2 + wait * 3.0, 3)}
+            case "chaos.limited":
+                data = {"wait": round(wait * 0.3, 3), "lane": self._random.choice("abcd")}
+            case "chaos.computing":
+                data = {"burn": 0.005}
+            case _:
+                data = {"wait": round(wait * 0.3, 3)}
+        return self._new(kind, data)
 
     def _new(self, type_: str, data: dict[str, object], *, steady: bool = True) -> Sent:
         ce_id = f"{next(self._numbers)}"

@@ -8,13 +8,14 @@ from throughline.chaos.flows import (
     Work,
     computing,
     flaky,
+    limited,
     poisonous,
     spread,
     steady,
     waiting,
 )
 
-__all__ = ["computing", "flaky", "grown", "poisonous", "spread", "steady", "waiting"]
+__all__ = ["computing", "flaky", "grown", "limited", "poisonous", "spread", "steady", "waiting"]
 
 grown = Pipeline(
     name="chaos_grown",

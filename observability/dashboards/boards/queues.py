@@ -120,6 +120,42 @@ _QUEUES: Final = Row(
     ),
 )
 
+_WAITS: Final = Row(
+    "Waits",
+    (
+        Series(
+            title="Waiting and sleeping",
+            description="Runs that wait for an event, and runs that sleep. They hold no slot and are no backlog.",
+            unit="short",
+            queries=(
+                Query(expr=highest(Metrics.suspended_runs, by=("queue", "reason")), legend="{{queue}} {{reason}}"),
+            ),
+            links=(runs("Queued runs", status="queued"),),
+        ),
+        Series(
+            title="Waits that ended",
+            description="Waits for an event that ended a second, by what ended them: the event, or the time.",
+            unit="ops",
+            queries=(Query(expr=rate(Metrics.waits_ended, by=("by",)), legend="{{by}}"),),
+        ),
+        Heatmap(
+            title="From event to run",
+            description="From when a wait and its event were both there to when they were brought together.",
+            unit="s",
+            queries=(Query(expr=buckets(Metrics.wait_match)),),
+        ),
+        Series(
+            title="Oldest that was not looked at",
+            description="Age of the oldest wait or awaited event that no relay has looked at. It grows while none gets "
+            "to it.",
+            unit="s",
+            queries=(Query(expr=highest(Metrics.match_oldest_age), legend="age"),),
+            links=(_RELAY_LOGS,),
+            steps=((30.0, "red"),),
+        ),
+    ),
+)
+
 _LIMITS: Final = Row(
     "Limits",
     (
@@ -272,5 +308,5 @@ QUEUES: Final = Board(
     uid="throughline-queues",
     title="Throughline / Queues, relay and workers",
     description="What waits, for how long, what moves it, and who works on it.",
-    rows=(_NOW, _QUEUES, _LIMITS, _RELAY, _WORKERS, process_row("Processes")),
+    rows=(_NOW, _QUEUES, _WAITS, _LIMITS, _RELAY, _WORKERS, process_row("Processes")),
 )
