@@ -55,7 +55,7 @@ def test_every_process_follows_without_a_restart_and_goes_back_by_itself(process
     event_id = processes.post(QUESTION)["event_id"]
     processes.ended(event_id)
     httpx.get(f"{processes.api_url}/pipelines", trust_env=False)
-    for name, logger in (("api", "api.group_commit"), ("api", "uvicorn.access"), ("worker", "pipelines.execution")):
+    for name, logger in (("api", "api.group_commit"), ("api", "uvicorn.access"), ("worker", "pipelines.observing")):
         eventually(
             lambda name=name, logger=logger: found(processes, name, lambda line: line["logger"] == logger),
             what=f"lines of {logger}, which only DEBUG lets through, from {name}",

@@ -310,18 +310,18 @@ async def test_a_done_node_stays_as_it_is_and_a_failed_one_is_written_over(engin
     new = an_event()
     await store(engine, new)
     (run,) = await claim(engine, await lease(engine), new.runs[0].run_id)
-    for output in ('"first"', '"second"'):
+    for output, status in (('"first"', NodeStatus.FAILED), ('"second"', NodeStatus.SUCCEEDED)):
         async with transaction(engine) as connection:
             await outcomes.write_nodes(
                 connection,
                 [
                     node_write(run, "done", NodeStatus.SUCCEEDED, output),
-                    node_write(run, "failing", NodeStatus.FAILED, output),
+                    node_write(run, "failing", status, output if status is NodeStatus.SUCCEEDED else None),
                 ],
             )
     async with transaction(engine) as connection:
         done = await claims.done_nodes(connection, tenant=TENANT, run_ids=[run.run_id])
-    assert [(result.node, result.output) for result in done[run.run_id]] == [("done", "first")]
+    assert {result.node: result.output for result in done[run.run_id]} == {"done": "first", "failing": "second"}
     results = {result.node: result.output for result in (await read(engine, new.event_id)).runs[0].nodes}
     assert results == {"done": "first", "failing": "second"}
 

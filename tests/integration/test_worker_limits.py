@@ -43,11 +43,11 @@ async def test_what_a_stopped_worker_held_goes_on_elsewhere_with_its_permits(
     async with workshop(database_url, redis_url, tmp_path, **FLOWS) as shop:
         first = await shop.worker()
         await shop.relay()
-        sent = await visits(shop, 3, key="a", stay=4.0)
+        sent = await visits(shop, 3, key="a", stay=8.0)
         await until(lambda: open_visits(told(shop)), what="a run is at work", seconds=30.0)
-        await shop.worker()
         first.signal(signal.SIGTERM)
         await first.ended(within=30.0)
+        await shop.worker()
         runs = [await shop.ended(one, seconds=90.0) for one in sent]
         assert greatest_overlap(told(shop)) == {"a": 1}
     outcomes = [attempt.outcome for run in runs for attempt in run.attempts]
