@@ -104,7 +104,7 @@ def _check_names(pipeline: str, graph: _Graph) -> None:
         check_node_name(pipeline, node)
         if seen.get(node.name) is node:
             raise DuplicateNodeError(
-                f"pipeline {pipeline!r}: {node.__qualname__} stands twice in it, as a branch and elsewhere; "
+                f"pipeline {pipeline!r}, node {node.name!r}: {node.__qualname__} stands in it twice; "
                 "derive a class with a name of its own for one of the places"
             )
         if node.name in seen:

@@ -196,8 +196,9 @@ def _declared(place: str, node: type[Node[Any]]) -> object:
         return declared_output(node)
     except TypeError:
         base = next(one for one in node.__mro__[1:] if one.__module__.startswith("pipelines."))
+        types = ", ".join(parameter.__name__.removesuffix("T") for parameter in getattr(base, "__parameters__", ()))
         raise OutputTypeError(
-            f"{place}: no output type; write class {node.__name__}({base.__name__}[Something])"
+            f"{place}: no output type; write class {node.__name__}({base.__name__}[{types or 'Something'}])"
         ) from None
 
 

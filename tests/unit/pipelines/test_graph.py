@@ -185,7 +185,7 @@ def test_a_node_without_an_output_type() -> None:
         async def run(self, _: TaskContext[Data]) -> int:
             return 1
 
-    refused(errors.OutputTypeError, "'bare'", "Node[Something]", start=Bare)
+    refused(errors.OutputTypeError, "'bare'", "Node[Output]", start=Bare)
 
 
 def test_an_output_type_that_json_does_not_have() -> None:
