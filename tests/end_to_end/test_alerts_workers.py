@@ -95,11 +95,11 @@ def lease_ends_under_its_worker(stage: Stage, watching: Prometheus) -> None:
         [found] = [one for one in open_leases(stage) if "/" not in one[0]]
         return found
 
-    for number in range(200):
-        stage.send("steady", sleep=4.0 + number / 20)
+    for number in range(160):
+        stage.send("steady", sleep=4.0 + number / 16)
     with stage.session() as session:
         eventually(
-            lambda: (session.execute("SELECT count(*) FROM runs WHERE status = 'running'").fetchone() or (0,))[0] > 150,
+            lambda: (session.execute("SELECT count(*) FROM runs WHERE status = 'running'").fetchone() or (0,))[0] > 120,
             what="runs that end one after the other for ten seconds",
         )
     held = lease()
