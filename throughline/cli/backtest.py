@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from throughline.backtest.show import Summary
 
 _SPAN: Final = re.compile(r"(\d+)([mhdw])")
+_FIRST: Final = datetime.fromtimestamp(0, UTC)
+"""No id tells of an earlier time."""
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -93,13 +95,14 @@ def _moment(since: str) -> datetime:
 
     """
     span = _SPAN.fullmatch(since)
-    if span:
-        return datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
     try:
-        moment = datetime.fromisoformat(since)
-    except ValueError:
+        if span:
+            moment = datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
+        else:
+            moment = datetime.fromisoformat(since)
+    except (ValueError, OverflowError):
         raise ConfigurationError(f"--since is {since!r}; give a time such as 2026-11-30T08:00:00Z, or 12h") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(moment if moment.tzinfo else moment.replace(tzinfo=UTC), _FIRST)
 
 
 def register(app: typer.Typer) -> None:

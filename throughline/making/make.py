@@ -1,4 +1,6 @@
+import importlib.util
 import json
+import keyword
 import re
 import shlex
 from collections.abc import Iterator
@@ -37,7 +39,7 @@ def make_pipeline(name: str, *, into: Path | None = None, tests: Path | None = N
     Raises:
         PipelineError: the name is none.
         NotOverwritten: a file of that name is there.
-        ConfigurationError: the folder is none that Python can import from.
+        ConfigurationError: Python can't import from the folder, or nothing of that name from there.
         FolderUnusable: a file can't be written.
 
     """
@@ -50,6 +52,7 @@ def make_pipeline(name: str, *, into: Path | None = None, tests: Path | None = N
     for path in files:
         if path.exists():
             raise NotOverwritten(f"{path} is there already; choose another name, or remove it")
+    _check_importable(name, package)
     inits = [Path(*package[: depth + 1]) / "__init__.py" for depth in range(len(package))]
     files = {path: PACKAGE for path in inits if not path.exists()} | files
     _write(files)
@@ -70,6 +73,16 @@ def _texts(name: str, module: str) -> tuple[str, str]:
     return FLOW.substitute(words, imports=flow), TEST.substitute(words, imports=test)
 
 
+def _check_importable(name: str, package: tuple[str, ...]) -> None:
+    """Refuse a module that no ``import`` can name, or that would hide another of that name."""
+    if keyword.iskeyword(name):
+        raise ConfigurationError(f"{name!r} is a word of Python's, so no module can be named so; choose another name")
+    if not package and importlib.util.find_spec(name) is not None:
+        raise ConfigurationError(
+            f"a module {name!r} is installed, which {name}.py would hide; choose another name, or a folder with --into"
+        )
+
+
 def _package(folder: Path) -> tuple[str, ...]:
     """Return the package that a folder is, as it is imported from here."""
     try:
@@ -79,7 +92,7 @@ def _package(folder: Path) -> tuple[str, ...]:
             f"{folder} is not beneath this folder; go to where your modules are imported from"
         ) from None
     for part in parts:
-        if not _PART.fullmatch(part):
+        if not _PART.fullmatch(part) or keyword.iskeyword(part):
             raise ConfigurationError(f"{folder} can't be imported from: {part!r} is no name of a package")
     return parts
 

@@ -154,7 +154,7 @@ class _Trial:
 
     def _goes_on(self, outcome: Outcome) -> bool:
         if isinstance(outcome, Retry):
-            self._errors[outcome.error.node] += 1
+            self._errors.update(outcome.error.nodes or [outcome.error.node])
             return True
         if not isinstance(outcome, Suspended):
             return False

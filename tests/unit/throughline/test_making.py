@@ -99,3 +99,17 @@ def test_what_to_do_next_is_said_with_the_module_and_an_event() -> None:
     commands = [command for _, command in make_pipeline("intake", into=Path("acme")).next_steps]
     assert commands[0] == """export THROUGHLINE_PIPELINES_MODULES='["acme.intake"]'"""
     assert '"type": "intake.received"' in commands[1]
+
+
+@pytest.mark.parametrize("name", ["class", "events", "json"])
+def test_a_name_that_no_import_finds_or_that_hides_a_module_is_refused(project: Path, name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name}.*choose another name"):
+        make_pipeline(name)
+    assert list(project.iterdir()) == []
+
+
+def test_in_a_package_a_module_may_be_named_as_one_outside_is(project: Path) -> None:
+    make_pipeline("events", into=Path("acme"))
+    assert (project / "acme" / "events.py").exists()
+    with pytest.raises(ConfigurationError, match="'class' is no name of a package"):
+        make_pipeline("orders", into=Path("acme/class"))

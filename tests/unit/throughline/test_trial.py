@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from events import ConfigurationError, Event, Failed, JsonValue, Succeeded
-from pipelines import EventSchema, Node, Pipeline, RetryPolicy, Route, RouterNode, TaskContext
+from pipelines import ConcurrentNode, EventSchema, Node, Pipeline, RetryPolicy, Route, RouterNode, TaskContext
 from pipelines.output import OutputCodec
 from throughline.samples import SampleError
 from throughline.timeline import run_lines
@@ -174,3 +174,25 @@ def test_what_the_api_would_refuse_is_refused(tmp_path: Path, text: str, error: 
     path.write_text(text)
     with pytest.raises(error, match=said):
         read_event(path)
+
+
+class Post(Node[None]):
+    retry = RetryPolicy(max_attempts=2)
+
+    async def run(self, _: TaskContext[Order]) -> None:
+        raise ConnectionError("no post")
+
+
+class Call(Post):
+    pass
+
+
+class Tell(ConcurrentNode):
+    nodes = (Post, Call)
+
+
+async def test_branches_that_fail_together_each_use_up_their_own_tries() -> None:
+    telling = Pipeline(name="telling", types=("shop.order",), schema=Order, start=Tell)
+    ended = await try_out(telling, order(5), answers=Answers(telling))
+    assert isinstance(ended.outcome, Failed)
+    assert len(ended.attempts) == 2
