@@ -1,6 +1,8 @@
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
-from events import JsonValue
+from events import Event, JsonValue
 from observability.redaction import REDACTED, redact_text
 from observability.secret_names import HIDDEN, is_secret
 
@@ -33,6 +35,14 @@ class Hiding:
             return self.hide(item, path, names)
         self.left_out.append(path)
         return _blank(item)
+
+
+def without_secrets(event: Event, hiding: Hiding, *, path: str) -> Event:
+    """Return the event, found at ``path``, with nothing in its attributes that ``hiding`` takes out; data apart."""
+    shown: dict[str, Any] = {
+        name: hiding.hide(getattr(event, name), f"{path}.{name}") for name in ("ce_id", "source", "subject")
+    }
+    return replace(event, **shown)
 
 
 def _blank(value: JsonValue) -> JsonValue:

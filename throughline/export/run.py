@@ -11,7 +11,7 @@ from pipelines.kinds import Kind
 from pipelines.testing.ways import way
 from settings.version import VERSION
 from storage.past_runs import PastRun
-from throughline.export.hiding import Hiding
+from throughline.export.hiding import Hiding, without_secrets
 from throughline.export.literals import literal, quoted
 from throughline.export.place import Place, place_of
 from throughline.export.scripting import NotExportable, Scripted, scripted
@@ -84,6 +84,7 @@ class _Writing:
         self._pipeline = pipeline
         self._place = place
         self._hiding = Hiding()
+        self._event_shown = without_secrets(past.event, self._hiding, path="event")
         self._data = self._hiding.hide(past.event.data, "data")
         self._script = tuple(scripted(past, pipeline, self._hiding))
         self._arriving = self._arrived()
@@ -143,7 +144,7 @@ class _Writing:
         data = literal(self._data, indent=4)
         if self._beside:
             data = f'json.loads(Path(__file__).with_name({quoted(self._beside)}).read_text(encoding="utf-8"))'
-        yield f"EVENT = {_event_text(self._past.event, data)}"
+        yield f"EVENT = {_event_text(self._event_shown, data)}"
         if self._arriving:
             yield ""
             yield "ARRIVING = ["
@@ -154,7 +155,8 @@ class _Writing:
         """Return what ended waits; one event may have ended several."""
         found = {wait.event.event_id: wait.event for wait in self._past.waits if wait.event is not None}
         hidden = {key: self._hiding.hide(one.data, f"arriving.{one.type}") for key, one in found.items()}
-        return [_event_text(one, literal(hidden[key], indent=8), indent=4) for key, one in found.items()]
+        shown = {key: without_secrets(one, self._hiding, path=f"arriving.{one.type}") for key, one in found.items()}
+        return [_event_text(one, literal(hidden[key], indent=8), indent=4) for key, one in shown.items()]
 
     def _given(self) -> Iterator[str]:
         if self._script:

@@ -59,7 +59,8 @@ def _answers(
         return ()
     answers = [_failure(error, retried=retried) for error, retried in errors]
     if result is not None and result.status is NodeStatus.STOPPED and isinstance(result.output, Mapping):
-        answers.append(f"Stop({quoted(str(result.output.get('reason')))})")
+        reason = hiding.hide(result.output.get("reason"), f"outputs.{step.name}.reason")
+        answers.append(f"Stop({quoted(str(reason))})")
     elif result is not None and result.status is NodeStatus.SUCCEEDED:
         answers.append(literal(hiding.hide(result.output, f"outputs.{step.name}"), indent=8))
     elif result is not None and result.error and not errors:
