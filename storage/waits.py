@@ -13,14 +13,16 @@ from storage.awaited import FIRST, Kind, store_missing_keys
 from storage.sql import FEW, typed
 
 _READ = typed(
-    """
+    f"""
     SELECT w.run_id, w.node, w.ended_at IS NULL AND w.until <= now() AS is_over,
            CASE WHEN w.ended_at IS NULL THEN greatest(extract(epoch FROM w.until - now()), 0) ELSE 0 END::float8
                AS remaining,
            e.tenant, e.event_id, e.source, e.ce_id, e.type, e.subject, e.time, e.data, e.received_at, e.traceparent
-    FROM waits w LEFT JOIN events e ON e.tenant = w.tenant AND e.event_id = w.matched_event_id
-    WHERE w.tenant = :tenant AND w.run_id = ANY(:run_ids)
-    """,
+    FROM unnest(:run_ids) WITH ORDINALITY AS asked(run_id, place)
+    JOIN waits w ON w.tenant = :tenant AND w.run_id = asked.run_id
+    LEFT JOIN events e ON e.tenant = w.tenant AND e.event_id = w.matched_event_id
+    WHERE {FEW}
+    """,  # noqa: S608 - made of this package's own text; values are parameters
     tenant=Text(),
     run_ids=ARRAY(Uuid),
 ).columns(data=JSONB)
